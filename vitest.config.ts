@@ -1,0 +1,19 @@
+import { existsSync, readdirSync } from "node:fs";
+import { defineConfig } from "vitest/config";
+
+const resolve = { conditions: ["source"] };
+const project = (name: string, root: string) => ({
+  resolve,
+  ssr: { resolve },
+  test: { name, root, include: ["test/**/*.test.ts"], pool: "forks" as const },
+});
+const packages = readdirSync("packages").filter((name) => existsSync(`packages/${name}/test`));
+
+export default defineConfig({
+  test: {
+    projects: [
+      ...packages.map((name) => project(name, `packages/${name}`)),
+      project("test-fixtures", "test-fixtures"),
+    ],
+  },
+});
