@@ -1,0 +1,214 @@
+import type {
+  Backend,
+  BackendInfo,
+  CallOptions,
+  LeaseRecord,
+  Name,
+  RecordView,
+  RenewOutcome,
+  RenewRequest,
+} from "./backend.ts";
+import { isCoordError, UnavailableError } from "./errors.ts";
+import { acquire, overrule, release, renew, view } from "./record.ts";
+import type { Step } from "./record.ts";
+
+/** What a read or a swap saw. `Token` stands for a payload whose text is a request of its own. */
+export interface Seen<Version, Token extends object = never> {
+  readonly record: LeaseRecord<string | Token> | null;
+  /** What a swap is conditional on; for no record the version that means "must not exist". */
+  readonly version: Version;
+  /** The store's clock in the answer, in microseconds since 1970. */
+  readonly nowUs: bigint;
+  /** `performance.now()` before the request was sent. */
+  readonly sentAt: number;
+}
+
+/** A store that knows conditional writes (generations, versions, revisions), and little else. */
+export interface CasStore<Version, Token extends object = never> extends Pick<
+  Backend,
+  "list" | "prune" | "setup" | "diagnose" | "close" | "watch"
+> {
+  readonly info: BackendInfo;
+  /** What each ttl is lengthened by: the coarseness of the store's clock plus its skew. @default 0 */
+  readonly padMs?: number | undefined;
+  read(name: Name, options: CallOptions): Promise<Seen<Version, Token>>;
+  /** Writes if `seen.version` still stands; `null` when somebody else wrote. */
+  swap(
+    name: Name,
+    seen: Seen<Version, Token>,
+    record: LeaseRecord<string | Token>,
+    options: CallOptions,
+  ): Promise<Seen<Version, Token> | null>;
+  /** The text behind a token; `null` when it is gone, as somebody else wrote. Needed where there are tokens. */
+  text?(name: Name, token: Token, options: CallOptions): Promise<string | null>;
+}
+
+const turns = 8;
+const rememberedMs = 1000;
+const rememberedGrants = 10_000;
+const concurrentRenewals = 16;
+
+type Transition<Request, Result, P> = (
+  record: LeaseRecord<P> | null,
+  request: Request,
+  nowUs: bigint,
+) => Step<Result, P | string>;
+
+interface Shown {
+  readonly payload?: unknown;
+  readonly record?: { readonly payload?: unknown } | null | undefined;
+}
+
+const inspect = <P>(
+  record: LeaseRecord<P> | null,
+  _: object,
+  nowUs: bigint,
+): Step<{ record: RecordView<P> | null }, P> => ({
+  record,
+  result: { record: record === null ? null : view(record, nowUs) },
+});
+
+/** A whole backend over conditional writes: read, decide by the reference transitions, swap. */
+export function casBackend<Version, Token extends object = never>(store: CasStore<Version, Token>): Backend {
+  type Payload = string | Token;
+  const padMs = store.padMs ?? 0;
+
+  /** What this process wrote last, per grant: saves the read before a renew or release. */
+  const remembered = new Map<string, Seen<Version, Token>>();
+
+  function remember(request: Owned, seen: Seen<Version, Token> | undefined): void {
+    if (request.grantId === undefined) return;
+    remembered.delete(slot(request));
+    if (seen === undefined || performance.now() - seen.sentAt > rememberedMs) return;
+    remembered.set(slot(request), seen);
+    const oldest = remembered.keys().next();
+    if (remembered.size > rememberedGrants && !oldest.done) remembered.delete(oldest.value);
+  }
+
+  function recall(request: Owned): Seen<Version, Token> | undefined {
+    const seen = remembered.get(slot(request));
+    if (seen === undefined) return undefined;
+    // The answer's time plus all that has passed since sending: never behind the store's clock.
+    const passedUs = BigInt(Math.ceil((performance.now() - seen.sentAt) * 1000));
+    return { ...seen, nowUs: seen.nowUs + passedUs };
+  }
+
+  /** The record with its payload as text where the answer shows it; `undefined` = that text is gone. */
+  async function readable(
+    name: Name,
+    record: LeaseRecord<Payload> | null,
+    shown: boolean,
+    options: CallOptions,
+  ): Promise<LeaseRecord | null | undefined> {
+    if (record === null) return null;
+    const { payload } = record;
+    if (payload === undefined || typeof payload === "string") return { ...record, payload };
+    if (!shown) return { ...record, payload: undefined };
+    const text = await store.text?.(name, payload, options);
+    return typeof text === "string" ? { ...record, payload: text } : undefined;
+  }
+
+  async function decide<Request extends Owned, Result>(
+    plan: Transition<Request, unknown, Payload>,
+    answer: Transition<Request, Result, string>,
+    request: Request,
+    options: CallOptions,
+    known?: Seen<Version, Token>,
+  ): Promise<{ result: Result; before: Seen<Version, Token>; after: Seen<Version, Token> | undefined }> {
+    let before = known;
+    for (let turn = 0; turn < turns; turn += 1) {
+      const fresh = before === undefined;
+      before ??= await store.read(request.name, options);
+      const planned = plan(before.record, request, before.nowUs);
+      const writes = planned.record !== before.record && planned.record !== null;
+      // From memory only a write may follow: every refusal comes from a read.
+      if (writes || fresh) {
+        const record = await readable(request.name, before.record, showsToken(planned.result), options);
+        if (record !== undefined) {
+          const { result } = answer(record, request, before.nowUs);
+          if (!writes) {
+            remember(request, undefined);
+            return { result, before, after: undefined };
+          }
+          const after = planned.record && (await store.swap(request.name, before, planned.record, options));
+          if (after !== null) {
+            remember(request, after.record?.expiresAt ? after : undefined);
+            return { result, before, after };
+          }
+        }
+      }
+      before = undefined;
+    }
+    throw new UnavailableError(
+      `${store.info.name}: others wrote "${request.name.key}" ${turns} times between our read and our write. Try again later.`,
+    );
+  }
+
+  async function renewOne(request: RenewRequest, options: CallOptions): Promise<RenewOutcome> {
+    try {
+      const padded = { ...request, ttlMs: request.ttlMs + padMs };
+      const { result, before, after } = await decide(
+        renew<Payload>,
+        renew<string>,
+        padded,
+        options,
+        recall(request),
+      );
+      // A precondition can't ask for the time: a swap that was applied after the old expiry comes too late.
+      const late =
+        before.record !== null &&
+        after !== undefined &&
+        Number(after.nowUs / 1000n) >= before.record.expiresAt;
+      return late ? "lost" : result;
+    } catch (error) {
+      if (isCoordError(error, "COORD_UNAVAILABLE")) return "unknown";
+      throw error;
+    }
+  }
+
+  const backend: Backend = {
+    info: store.info,
+    async acquire(request, options) {
+      const padded = { ...request, ttlMs: request.ttlMs + padMs };
+      return (await decide(acquire<Payload>, acquire<string>, padded, options)).result;
+    },
+    async renew(requests, options) {
+      const outcomes: RenewOutcome[] = requests.map(() => "unknown");
+      const queue = requests.entries();
+      const worker = async (): Promise<void> => {
+        for (const [i, request] of queue) outcomes[i] = await renewOne(request, options);
+      };
+      await Promise.all(Array.from({ length: concurrentRenewals }, worker));
+      return outcomes;
+    },
+    async release(request, options) {
+      return (await decide(release<Payload>, release<string>, request, options, recall(request))).result;
+    },
+    async inspect(name, options) {
+      return (await decide(inspect<Payload>, inspect<string>, { name }, options)).result.record;
+    },
+    async overrule(request, options) {
+      return (await decide(overrule<Payload>, overrule<string>, request, options)).result;
+    },
+    list: (request, options) => store.list(request, options),
+    prune: (request, options) => store.prune(request, options),
+    setup: (options) => store.setup(options),
+    diagnose: (options) => store.diagnose(options),
+    close: () => store.close(),
+  };
+  const { watch } = store;
+  return watch === undefined ? backend : { ...backend, watch: watch.bind(store) };
+}
+
+const slot = ({ name, grantId }: Owned): string => `${name.namespace}/${name.key}\n${grantId ?? ""}`;
+
+interface Owned {
+  readonly name: Name;
+  readonly grantId?: string | undefined;
+}
+
+function showsToken(result: unknown): boolean {
+  if (typeof result !== "object" || result === null) return false;
+  const { payload, record }: Shown = result;
+  return typeof payload === "object" || typeof record?.payload === "object";
+}
