@@ -1,0 +1,1 @@
+export type { Declared, Harness, Holder, Hook, Misconfigured, Opened, Timing } from "./harness.ts";
