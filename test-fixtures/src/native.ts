@@ -123,8 +123,9 @@ export async function startProgram(program: Program): Promise<RunningProgram> {
   try {
     runAs = program.runAs?.(folder) ?? [];
     await program.prepare?.(folder, runAs);
-    const version = await launch().catch(async () => {
-      // Another process may have taken the port since it was looked at; a second failure is the program's own.
+    const version = await launch().catch(async (error: unknown) => {
+      // Another process may have taken the port since it was looked at.
+      if (!/address already in use/i.test(String(error))) throw error;
       port = await freePort();
       return launch();
     });

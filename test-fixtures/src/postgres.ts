@@ -37,10 +37,14 @@ export async function probePostgres(port: number, host = "127.0.0.1"): Promise<s
   return /server_version\0([\d.]+)/.exec(reply?.toString("latin1") ?? "")?.[1];
 }
 
-/** Starts PostgreSQL from the binaries in the npm package of this platform. */
-export async function startNativePostgres(options: PostgresOptions): Promise<Server> {
-  const { initdb, postgres } = await binaries(options.version ?? 18);
-  const settings: Record<string, string> = {
+/** The command for a server on the `data` below the folder. */
+export function postgresCommand(
+  program: string,
+  folder: string,
+  port: number,
+  settings: Readonly<Record<string, string>> = {},
+): string[] {
+  const all: Record<string, string> = {
     listen_addresses: "127.0.0.1",
     unix_socket_directories: "",
     // Only a crash of the machine could tell; kill -9 of the server loses nothing.
@@ -48,8 +52,15 @@ export async function startNativePostgres(options: PostgresOptions): Promise<Ser
     shared_buffers: "32MB",
     // Else each kill -9 would leave a segment outside the data folder.
     dynamic_shared_memory_type: "mmap",
-    ...options.settings,
+    ...settings,
   };
+  const words = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  return [program, "-D", `${folder}/data`, "-p", String(port), ...words];
+}
+
+/** Starts PostgreSQL from the binaries in the npm package of this platform. */
+export async function startNativePostgres(options: PostgresOptions): Promise<Server> {
+  const { initdb, postgres } = await binaries(options.version ?? 18);
   const program = await startProgram({
     name: "postgres",
     runAs: (folder) => withoutRoot(postgres, folder),
@@ -68,14 +79,7 @@ export async function startNativePostgres(options: PostgresOptions): Promise<Ser
       ];
       await promisify(execFile)(command, [...args, "-D", `${folder}/data`, ...layout]);
     },
-    command: (folder, port) => [
-      postgres,
-      "-D",
-      `${folder}/data`,
-      "-p",
-      String(port),
-      ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
-    ],
+    command: (folder, port) => postgresCommand(postgres, folder, port, options.settings),
     probe: probePostgres,
     stopSignal: "SIGQUIT",
   });

@@ -13,6 +13,12 @@ export interface Faults {
   readonly restart: () => Promise<void>;
 }
 
+/** One of the servers of a cluster. */
+export interface ServerNode {
+  readonly url: string;
+  readonly faults: Faults;
+}
+
 /** A real server that belongs to the test that started it. */
 export interface Server {
   readonly url: string;
@@ -21,6 +27,8 @@ export interface Server {
   readonly version: string;
   /** Not there for a server from the environment: it is not ours to kill. */
   readonly faults?: Faults;
+  /** The members of a cluster, one by one; `url` is then the first's and `faults` strike all of them. */
+  readonly nodes?: readonly ServerNode[];
   /** What differs between the ways to get the same kind of server. */
   readonly capabilities: Readonly<Record<string, boolean>>;
   /** Ends the server and removes its data; harmless when repeated. */

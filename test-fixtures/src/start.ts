@@ -1,9 +1,15 @@
+import { type MongodbOptions, startNativeMongodb } from "./mongodb.ts";
+import { type MysqlOptions, startNativeMysql } from "./mysql.ts";
 import { startNativePostgres, type PostgresOptions } from "./postgres.ts";
+import { type RedisOptions, startNativeRedis } from "./redis.ts";
 import { FixtureMissing, type Provider, type Server } from "./server.ts";
 
 /** The kinds of server and what each can be asked for. */
 export interface Kinds {
   postgres: PostgresOptions;
+  mysql: MysqlOptions;
+  mongodb: MongodbOptions;
+  redis: RedisOptions;
 }
 
 /** How one kind of server is got from each provider. */
@@ -23,6 +29,22 @@ const recipes: { [K in keyof Kinds]: Recipe<Kinds[K]> } = {
     variant: ({ version = 18 }) => (version === 18 ? undefined : String(version)),
     needsOwnServer: ({ settings }) => settings !== undefined,
     native: startNativePostgres,
+  },
+  mysql: {
+    variant: ({ flavor = "mysql" }) => (flavor === "mysql" ? undefined : flavor),
+    needsOwnServer: ({ settings }) => settings !== undefined,
+    native: startNativeMysql,
+  },
+  mongodb: {
+    variant: () => undefined,
+    needsOwnServer: () => false,
+    native: startNativeMongodb,
+  },
+  redis: {
+    variant: ({ flavor = "redis", cluster }) =>
+      [flavor === "redis" ? undefined : flavor, cluster && "cluster"].filter(Boolean).join("_") || undefined,
+    needsOwnServer: ({ settings }) => settings !== undefined,
+    native: startNativeRedis,
   },
 };
 
