@@ -19,7 +19,7 @@ export interface Seen<Version, Token extends object = never> {
   readonly version: Version;
   /** The store's clock in the answer, in microseconds since 1970. */
   readonly nowUs: bigint;
-  /** `performance.now()` before the request was sent. */
+  /** The store's `monotonicMs()` before the request was sent. */
   readonly sentAt: number;
 }
 
@@ -31,6 +31,8 @@ export interface CasStore<Version, Token extends object = never> extends Pick<
   readonly info: BackendInfo;
   /** What each ttl is lengthened by: the coarseness of the store's clock plus its skew. @default 0 */
   readonly padMs?: number | undefined;
+  /** Milliseconds that never step, by which answers age in memory. @default performance.now */
+  readonly monotonicMs?: (() => number) | undefined;
   read(name: Name, options: CallOptions): Promise<Seen<Version, Token>>;
   /** Writes if `seen.version` still stands; `null` when somebody else wrote. */
   swap(
@@ -71,7 +73,7 @@ const inspect = <P>(
 /** A whole backend over conditional writes: read, decide by the reference transitions, swap. */
 export function casBackend<Version, Token extends object = never>(store: CasStore<Version, Token>): Backend {
   type Payload = string | Token;
-  const padMs = store.padMs ?? 0;
+  const { padMs = 0, monotonicMs = () => performance.now() } = store;
 
   /** What this process wrote last, per grant: saves the read before a renew or release. */
   const remembered = new Map<string, Seen<Version, Token>>();
@@ -79,7 +81,7 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
   function remember(request: Owned, seen: Seen<Version, Token> | undefined): void {
     if (request.grantId === undefined) return;
     remembered.delete(slot(request));
-    if (seen === undefined || performance.now() - seen.sentAt > rememberedMs) return;
+    if (seen === undefined || monotonicMs() - seen.sentAt > rememberedMs) return;
     remembered.set(slot(request), seen);
     const oldest = remembered.keys().next();
     if (remembered.size > rememberedGrants && !oldest.done) remembered.delete(oldest.value);
@@ -88,8 +90,9 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
   function recall(request: Owned): Seen<Version, Token> | undefined {
     const seen = remembered.get(slot(request));
     if (seen === undefined) return undefined;
-    // The answer's time plus all that has passed since sending: never behind the store's clock.
-    const passedUs = BigInt(Math.ceil((performance.now() - seen.sentAt) * 1000));
+    // The answer's time plus all that has passed since sending: behind the store's clock by no more than
+    // its coarseness, which `padMs` covers.
+    const passedUs = BigInt(Math.ceil((monotonicMs() - seen.sentAt) * 1000));
     return { ...seen, nowUs: seen.nowUs + passedUs };
   }
 
@@ -116,21 +119,25 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
     known?: Seen<Version, Token>,
   ): Promise<{ result: Result; before: Seen<Version, Token>; after: Seen<Version, Token> | undefined }> {
     let before = known;
+    let swaps = 0;
     for (let turn = 0; turn < turns; turn += 1) {
       const fresh = before === undefined;
-      before ??= await store.read(request.name, options);
+      before ??= await attempt(store.read(request.name, options), () => swaps === 0);
       const planned = plan(before.record, request, before.nowUs);
       const writes = planned.record !== before.record && planned.record !== null;
       // From memory only a write may follow: every refusal comes from a read.
       if (writes || fresh) {
-        const record = await readable(request.name, before.record, showsToken(planned.result), options);
+        const shown = readable(request.name, before.record, showsToken(planned.result), options);
+        const record = await attempt(shown, () => swaps === 0);
         if (record !== undefined) {
           const { result } = answer(record, request, before.nowUs);
           if (!writes) {
             remember(request, undefined);
             return { result, before, after: undefined };
           }
-          const after = planned.record && (await store.swap(request.name, before, planned.record, options));
+          swaps += 1;
+          const swapped = planned.record && store.swap(request.name, before, planned.record, options);
+          const after = swapped && (await attempt(swapped, (error) => error.notDone && swaps === 1));
           if (after !== null) {
             remember(request, after.record?.expiresAt ? after : undefined);
             return { result, before, after };
@@ -145,25 +152,14 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
   }
 
   async function renewOne(request: RenewRequest, options: CallOptions): Promise<RenewOutcome> {
-    try {
-      const padded = { ...request, ttlMs: request.ttlMs + padMs };
-      const { result, before, after } = await decide(
-        renew<Payload>,
-        renew<string>,
-        padded,
-        options,
-        recall(request),
-      );
-      // A precondition can't ask for the time: a swap that was applied after the old expiry comes too late.
-      const late =
-        before.record !== null &&
-        after !== undefined &&
-        Number(after.nowUs / 1000n) >= before.record.expiresAt;
-      return late ? "lost" : result;
-    } catch (error) {
-      if (isCoordError(error, "COORD_UNAVAILABLE")) return "unknown";
-      throw error;
-    }
+    const padded = { ...request, ttlMs: request.ttlMs + padMs };
+    const known = recall(request);
+    const { result, before, after } = await decide(renew<Payload>, renew<string>, padded, options, known);
+    // A precondition can't ask for the time: a swap that was applied after the old expiry comes too late.
+    const late =
+      before.record !== null && after !== undefined && Number(after.nowUs / 1000n) >= before.record.expiresAt;
+    if (late) remember(request, undefined);
+    return late ? "lost" : result;
   }
 
   const backend: Backend = {
@@ -174,11 +170,20 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
     },
     async renew(requests, options) {
       const outcomes: RenewOutcome[] = requests.map(() => "unknown");
+      const failures: unknown[] = [];
       const queue = requests.entries();
       const worker = async (): Promise<void> => {
-        for (const [i, request] of queue) outcomes[i] = await renewOne(request, options);
+        for (const [i, request] of queue) {
+          try {
+            outcomes[i] = await renewOne(request, options);
+          } catch (error) {
+            failures.push(error);
+          }
+        }
       };
       await Promise.all(Array.from({ length: concurrentRenewals }, worker));
+      // One spoilt record must not take the answers of the others along; with no answer at all, say why.
+      if (failures.length > 0 && failures.length === requests.length) throw worst(failures);
       return outcomes;
     },
     async release(request, options) {
@@ -199,6 +204,25 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
   const { watch } = store;
   return watch === undefined ? backend : { ...backend, watch: watch.bind(store) };
 }
+
+/** Passes an error on, with `notDone` as this whole step, and not only its last request, stands. */
+async function attempt<T>(work: Promise<T>, notDone: (error: UnavailableError) => boolean): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof UnavailableError) || error.notDone === notDone(error)) throw error;
+    const { message, cause, retryAfterMs } = error;
+    throw new UnavailableError(message, {
+      notDone: notDone(error),
+      ...(cause !== undefined && { cause }),
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+    });
+  }
+}
+
+/** What repeating would not mend comes first. */
+const worst = (failures: readonly unknown[]): unknown =>
+  failures.find((error) => !isCoordError(error, "COORD_UNAVAILABLE")) ?? failures[0];
 
 const slot = ({ name, grantId }: Owned): string => `${name.namespace}/${name.key}\n${grantId ?? ""}`;
 

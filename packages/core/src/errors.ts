@@ -74,7 +74,7 @@ export class UnavailableError extends CoordError {
 }
 
 /** Why a lease was lost, as far as this process can tell. */
-export type LostReason = "deadline" | "refused" | "overheld" | "closed";
+export type LostReason = "deadline" | "refused" | "overheld" | "closed" | "released" | "detached";
 
 /** The lease ended before its holder ended it. Its writes are no longer protected, only fenced. */
 export class LeaseLostError extends CoordError {
@@ -82,7 +82,8 @@ export class LeaseLostError extends CoordError {
   readonly fence: bigint;
   /**
    * `deadline`: it could not be renewed in time; `refused`: the store says that it is somebody else's or
-   * over; `overheld`: `maxHoldMs` has passed; `closed`: the coordinator was closed.
+   * over; `overheld`: `maxHoldMs` has passed; `closed`: the coordinator was closed; `released`, `detached`:
+   * its own holder ended it.
    */
   readonly reason: LostReason;
   /** What the callback of `withLease` returned, when it finished after the loss. */

@@ -1,0 +1,374 @@
+import { hostname } from "node:os";
+import type {
+  AcquireOptions,
+  Coordinator,
+  CoordinatorOptions,
+  Defaults,
+  HoldOptions,
+  LeaseInfo,
+  TryWithLeaseOptions,
+  TryWithLeaseResult,
+  WithLeaseOptions,
+} from "./api.ts";
+import type { Backend, RecordView } from "./backend.ts";
+import { obtain } from "./acquire.ts";
+import type { AcquireSpec, Obtained } from "./acquire.ts";
+import { call, createBackground } from "./call.ts";
+import { adminLimitMs, createOffsetGuard, prune, startCleanUp } from "./clean-up.ts";
+import { createClock, sleep, systemHost } from "./clock.ts";
+import { createDeadlines } from "./deadline.ts";
+import { AcquireTimeoutError, CoordError, InvalidArgumentError, StaleFenceError } from "./errors.ts";
+import { breakChannel, traced } from "./events.ts";
+import type { LeaseEvent } from "./events.ts";
+import type { Holding, Keepers } from "./holding.ts";
+import { show } from "./json.ts";
+import { decodeCheckpoint, decodeHandOver, LeaseHandle } from "./lease.ts";
+import type { Lease } from "./lease.ts";
+import { createLine } from "./line.ts";
+import { createRegister } from "./register.ts";
+import { createRenewer } from "./renewer.ts";
+import {
+  checkFence,
+  checkHolder,
+  checkKey,
+  checkKind,
+  checkMs,
+  checkNamespace,
+  checkOptions,
+  checkRetain,
+  checkSignal,
+  checkTtl,
+  checkWait,
+  storedName,
+  storedPrefix,
+  userKey,
+} from "./validate.ts";
+import { createContexts, runUnder } from "./with-lease.ts";
+
+const callLimitMs = 5000;
+const settleMs = 1000;
+const listPage = 500;
+const tryOptions = ["ttlMs", "maxHoldMs", "retainMs", "signal", "holder", "renew"] as const;
+const acquireOptions = [...tryOptions, "waitMs"] as const;
+
+function infoOf(record: RecordView): LeaseInfo {
+  const { fence, holder, state, remainingMs, sealed, payload } = record;
+  const checkpoint = decodeCheckpoint(payload);
+  return { key: userKey(record.key), fence, holder, state, remainingMs, sealed, checkpoint };
+}
+
+/** A coordinator over one backend and namespace. Does no I/O by itself. */
+export function createCoordinator(options: CoordinatorOptions): Coordinator {
+  checkOptions(options, [
+    "backend",
+    "namespace",
+    "defaults",
+    "holder",
+    "maxClockOffsetMs",
+    "cleanUp",
+    "host",
+  ]);
+  const { backend, host = systemHost } = options;
+  if (typeof backend?.acquire !== "function") {
+    const remedy = "Pass what an adapter's factory returned, for instance postgresBackend({ client: pool }).";
+    throw new InvalidArgumentError(`backend must be a backend, got ${show(backend)}. ${remedy}`);
+  }
+  const namespace = checkNamespace(options.namespace ?? "default");
+  const holder = checkHolder(options.holder ?? `${hostname()}:${process.pid}`);
+  const defaults = checkDefaults(options.defaults ?? {}, backend);
+
+  const background = createBackground();
+  const runtime = { host, clock: createClock(host), backend, namespace, background };
+  const keepers: Keepers = {
+    ...runtime,
+    deadlines: createDeadlines(host, runtime.clock),
+    renewer: createRenewer(runtime),
+    line: createLine(),
+    holdings: createRegister<Holding>(),
+  };
+  const contexts = createContexts();
+  const waiting = createRegister<AbortController>();
+  const working = createRegister<object>();
+  const checkOffset =
+    options.maxClockOffsetMs === undefined
+      ? undefined
+      : createOffsetGuard(
+          runtime,
+          checkMs("maxClockOffsetMs", options.maxClockOffsetMs, { min: 1, max: Number.MAX_SAFE_INTEGER }),
+        );
+  let closing: Promise<void> | undefined;
+  let used = false;
+
+  function begin(): void {
+    if (closing !== undefined) {
+      throw new CoordError(
+        "COORD_CLOSED",
+        "This coordinator is closed and takes no new work. Create another one.",
+      );
+    }
+    if (used) return;
+    used = true;
+    if (options.cleanUp !== false) startCleanUp(keepers, holder);
+  }
+
+  function specOf(
+    key: string,
+    given: AcquireOptions,
+    known: readonly string[],
+    waitMs: unknown,
+  ): AcquireSpec {
+    checkOptions(given, known);
+    const { maxHoldMs = defaults.maxHoldMs, retainMs = defaults.retainMs } = given;
+    return {
+      kind: "lease",
+      key: checkKey(key),
+      ttlMs: checkTtl(given.ttlMs ?? defaults.ttlMs, backend.info),
+      waitMs: checkWait(waitMs),
+      retainMs: checkRetain(retainMs),
+      maxHoldMs: maxHoldMs === undefined ? undefined : checkMaxHold(maxHoldMs),
+      signal: checkSignal(given.signal),
+      holder: given.holder === undefined ? holder : checkHolder(given.holder),
+      renews: given.renew ?? true,
+      sealed: false,
+    };
+  }
+
+  /** Obtains under a signal that a close aborts too. */
+  async function get(spec: AcquireSpec): Promise<Obtained> {
+    begin();
+    contexts.check(spec.key, spec.key);
+    spec.signal?.throwIfAborted();
+    const ended = new AbortController();
+    const follow = (): void => ended.abort(spec.signal?.reason);
+    spec.signal?.addEventListener("abort", follow, { once: true });
+    waiting.add(ended);
+    try {
+      await checkOffset?.();
+      return await obtain(keepers, { ...spec, signal: ended.signal });
+    } finally {
+      waiting.delete(ended);
+      spec.signal?.removeEventListener("abort", follow);
+    }
+  }
+
+  function handle({ holding, payload }: Obtained & { holding: Holding }, spec: AcquireSpec): LeaseHandle {
+    const event = { backend: backend.info.name, namespace, kind: spec.kind, key: spec.key };
+    return new LeaseHandle(holding, spec.holder, payload, event);
+  }
+
+  async function acquireLease(spec: AcquireSpec): Promise<LeaseHandle> {
+    const obtained = await get(spec);
+    if (obtained.holding !== undefined) return handle(obtained, spec);
+    const { record, remainingMs } = obtained.refused;
+    const message = `"${spec.key}" was not free at the one try that waitMs 0 allows: held by ${record?.holder || "somebody else"} for another ${Math.round(remainingMs)} ms unless renewed.`;
+    throw new AcquireTimeoutError(message, { key: spec.key, holder: record?.holder, remainingMs });
+  }
+
+  /** Counted as work until it settled, so that a close waits for the callback and not only for the lease. */
+  async function under<T>(
+    lease: LeaseHandle,
+    minHoldMs: number,
+    work: (lease: Lease) => Promise<T> | T,
+  ): Promise<T> {
+    const token = {};
+    working.add(token);
+    try {
+      return await runUnder(lease, minHoldMs, (own) => contexts.run(own.key, async () => work(own)));
+    } finally {
+      working.delete(token);
+    }
+  }
+
+  const ask = <T>(what: string, limitMs: number, send: Parameters<typeof call<T>>[2]): Promise<T> =>
+    call(host, { what, limitMs }, send);
+
+  async function drain(graceMs: number): Promise<void> {
+    const closed = new CoordError(
+      "COORD_CLOSED",
+      "The coordinator was closed while this waited for a lease.",
+    );
+    for (const controller of waiting) controller.abort(closed);
+    const until = new AbortController();
+    const done = Promise.all([keepers.holdings.emptied(), working.emptied(), waiting.emptied()]);
+    const settled = done.then(() => until.abort());
+    await sleep(host, graceMs, until.signal);
+    const left = [...keepers.holdings];
+    for (const holding of left) holding.lose("closed");
+    await Promise.race([settled, sleep(host, left.length > 0 || working.size > 0 ? settleMs : 0)]);
+    await Promise.allSettled(
+      left.map((holding) => holding.release({ sealed: false, retainMs: holding.granted.retainMs })),
+    );
+    const idle = new AbortController();
+    void background.idle().then(() => idle.abort());
+    await sleep(host, callLimitMs, idle.signal);
+    background.stop();
+    await backend.close();
+  }
+
+  const coordinator: Coordinator = {
+    namespace,
+    backend,
+    async withLease<T>(
+      key: string,
+      ...rest: [(lease: Lease) => Promise<T> | T] | [WithLeaseOptions, (lease: Lease) => Promise<T> | T]
+    ): Promise<T> {
+      const { given, work, minHoldMs } = callbackArguments<T, WithLeaseOptions>(rest, "withLease");
+      const spec = specOf(key, given, [...acquireOptions, "minHoldMs"], given.waitMs ?? defaults.waitMs);
+      return under(await acquireLease(spec), minHoldMs, work);
+    },
+    async tryWithLease<T>(
+      key: string,
+      ...rest: [(lease: Lease) => Promise<T> | T] | [TryWithLeaseOptions, (lease: Lease) => Promise<T> | T]
+    ): Promise<TryWithLeaseResult<T>> {
+      const { given, work, minHoldMs } = callbackArguments<T, TryWithLeaseOptions>(rest, "tryWithLease");
+      const spec = specOf(key, given, [...tryOptions, "minHoldMs"], 0);
+      const obtained = await get(spec);
+      if (obtained.holding === undefined) {
+        const { record, remainingMs } = obtained.refused;
+        return { acquired: false, holder: record?.holder, remainingMs };
+      }
+      return { acquired: true, value: await under(handle(obtained, spec), minHoldMs, work) };
+    },
+    acquire: async (key, given = {}) =>
+      acquireLease(specOf(key, given, acquireOptions, given.waitMs ?? defaults.waitMs)),
+    async tryAcquire(key, given = {}) {
+      const spec = specOf(key, given, tryOptions, 0);
+      const obtained = await get(spec);
+      return obtained.holding === undefined ? null : handle(obtained, spec);
+    },
+    async adopt(text, given = {}) {
+      const { namespace: theirs, key, grantId, fence, ttlMs } = decodeHandOver(text);
+      if (theirs !== namespace) {
+        throw new InvalidArgumentError(
+          `This lease belongs to the namespace "${theirs}", this coordinator to "${namespace}". Adopt it with a coordinator of its own namespace.`,
+        );
+      }
+      const spec = specOf(key, { ttlMs, ...given }, tryOptions, 0);
+      const obtained = await get({ ...spec, from: { grantId, fence } });
+      if (obtained.holding !== undefined) return handle(obtained, spec);
+      throw new CoordError(
+        "COORD_MOVED",
+        `The lease "${key}" (fence ${fence}) can't be adopted: it lapsed, was released, or somebody adopted it already. A text works once, within the ttl. Acquire it anew.`,
+      );
+    },
+    async inspect(key, { kind = "lease" } = {}) {
+      const name = storedName(namespace, checkKind(kind), checkKey(key));
+      const record = await ask(`inspect of "${key}"`, callLimitMs, (o) => backend.inspect(name, o));
+      return record === null ? null : infoOf(record);
+    },
+    async *list({ prefix = "", kind = "lease", state } = {}) {
+      const start = storedPrefix(checkKind(kind), prefix === "" ? "" : checkKey(prefix, "prefix"));
+      let after: string | undefined;
+      for (;;) {
+        const request = { namespace, prefix: start, state, after, limit: listPage };
+        const page: RecordView[] = await ask("list", callLimitMs, (o) => backend.list(request, o));
+        for (const record of page) yield infoOf(record);
+        after = page.at(-1)?.key;
+        if (page.length < listPage) return;
+      }
+    },
+    async breakLease(key, given) {
+      checkOptions(given, ["fence", "by", "note", "now"]);
+      const { by, note, now = false } = given;
+      const fence = checkFence(given.fence);
+      checkKey(by, "by");
+      const name = storedName(namespace, "lease", checkKey(key));
+      const event: LeaseEvent = {
+        backend: backend.info.name,
+        namespace,
+        kind: "lease",
+        key,
+        fence,
+        by,
+        note,
+      };
+      return traced(breakChannel, event, async () => {
+        const record = await ask(`inspect of "${key}"`, callLimitMs, (o) => backend.inspect(name, o));
+        const request = {
+          name,
+          grantId: host.randomId(),
+          fence,
+          released: record?.state === "free",
+          sealed: record?.sealed ?? false,
+          retainMs: record === null ? checkRetain(defaults.retainMs) : record.retainMs,
+          now,
+        };
+        const result =
+          record?.fence === fence
+            ? await ask(`overrule of "${key}"`, callLimitMs, (o) => backend.overrule(request, o))
+            : ({ outcome: "moved", record } as const);
+        if (result.outcome === "overruled") {
+          keepers.line.ended(name);
+          return { fence: result.fence };
+        }
+        const found =
+          result.record === null ? "there is no such lease" : `its fence is ${result.record.fence} now`;
+        throw new CoordError(
+          "COORD_MOVED",
+          `"${key}" was not broken: ${found}, you gave ${fence}. Inspect it again and decide anew.`,
+        );
+      });
+    },
+    setup: () => ask("setup", adminLimitMs, (o) => backend.setup(o)),
+    diagnose: () => ask("diagnose", adminLimitMs, (o) => backend.diagnose(o)),
+    prune: () => prune(runtime),
+    close({ graceMs = 10_000 } = {}) {
+      closing ??= drain(checkMs("graceMs", graceMs, { min: 0, max: 86_400_000 }));
+      return closing;
+    },
+    [Symbol.asyncDispose]: () => coordinator.close(),
+  };
+  return coordinator;
+}
+
+function checkMaxHold(value: unknown): number {
+  return checkMs("maxHoldMs", value, { min: 1, max: Number.MAX_SAFE_INTEGER });
+}
+
+function checkDefaults(
+  given: Defaults,
+  backend: Backend,
+): Required<Pick<Defaults, "ttlMs" | "waitMs">> & Defaults {
+  checkOptions(given, ["ttlMs", "waitMs", "maxHoldMs", "retainMs"], "defaults");
+  const ttlMs = checkTtl(given.ttlMs ?? 30_000, backend.info, "defaults.ttlMs");
+  const waitMs = checkWait(given.waitMs ?? 10_000);
+  if (given.maxHoldMs !== undefined) checkMaxHold(given.maxHoldMs);
+  const retainMs = given.retainMs === undefined ? 86_400_000 : checkRetain(given.retainMs);
+  return { ...given, ttlMs, waitMs, retainMs };
+}
+
+function callbackArguments<T, Options extends HoldOptions>(
+  rest: [(lease: Lease) => Promise<T> | T] | [Options, (lease: Lease) => Promise<T> | T],
+  what: string,
+): { given: Partial<Options>; work: (lease: Lease) => Promise<T> | T; minHoldMs: number } {
+  const [first, second] = rest;
+  const work = typeof first === "function" ? first : second;
+  if (typeof work !== "function") {
+    throw new InvalidArgumentError(
+      `${what} takes a callback as its last argument, got ${show(work)}. Pass async (lease) => { … }.`,
+    );
+  }
+  const given: Partial<Options> = typeof first === "function" ? {} : first;
+  const minHoldMs = checkMs("minHoldMs", given.minHoldMs ?? 0, { min: 0, max: 86_400_000 });
+  return { given, work, minHoldMs };
+}
+
+/**
+ * Checks how many rows a write that carries the condition `fence <= lease.fence` has changed: none means that
+ * a newer holder was here, and throws `StaleFenceError`. Throws `InvalidArgumentError` for what is no count.
+ */
+export function assertFenced(
+  lease: { readonly key: string; readonly fence: bigint },
+  changed: number | bigint | null | undefined,
+): void {
+  if (typeof changed === "bigint" ? changed < 0n : !Number.isInteger(changed) || Number(changed) < 0) {
+    throw new InvalidArgumentError(
+      `assertFenced needs the number of rows that the write has changed, got ${show(changed)}. Pass rowCount (pg), affectedRows (mysql2) or modifiedCount (mongodb).`,
+    );
+  }
+  if (Number(changed) > 0) return;
+  throw new StaleFenceError(
+    lease,
+    `The write under "${lease.key}" (fence ${lease.fence}) changed no row: a newer holder has written here, or the row is missing. Stop; your lease is over.`,
+  );
+}
