@@ -35,8 +35,8 @@ async function startNode(
   const cluster = isInCluster
     ? { "cluster-enabled": "yes", "cluster-port": String(await freePort()), "cluster-node-timeout": "5000" }
     : {};
-  // Appended before it is answered, so that kill -9 loses nothing.
-  const all = { bind: "127.0.0.1", save: "", appendonly: "yes", ...cluster, ...settings };
+  // Appended before it is answered, so that kill -9 loses nothing; `everysec` would put that off while it syncs.
+  const all = { bind: "127.0.0.1", save: "", appendonly: "yes", appendfsync: "no", ...cluster, ...settings };
   return startProgram({
     name: flavor,
     command: (data, port) => [

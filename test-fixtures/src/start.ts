@@ -1,3 +1,4 @@
+import { type GcsOptions, startNativeGcs } from "./gcs.ts";
 import { type MongodbOptions, startNativeMongodb } from "./mongodb.ts";
 import { type MysqlOptions, startNativeMysql } from "./mysql.ts";
 import { startNativePostgres, type PostgresOptions } from "./postgres.ts";
@@ -10,14 +11,13 @@ export interface Kinds {
   mysql: MysqlOptions;
   mongodb: MongodbOptions;
   redis: RedisOptions;
+  gcs: GcsOptions;
 }
 
 /** How one kind of server is got from each provider. */
 export interface Recipe<Options> {
-  /** Names the variant, for its environment variable; undefined for the plain one. */
-  variant(options: Options): string | undefined;
-  /** True when the options ask for what a server that somebody else configured cannot promise. */
-  needsOwnServer(options: Options): boolean;
+  /** Words for what differs from the plain server; they are part of its environment variable. */
+  variant?(options: Options): (string | undefined)[];
   /** Throws `FixtureMissing` where this machine cannot. */
   native?(options: Options): Promise<Server>;
   /** Throws `FixtureMissing` where no engine answers or the image cannot be had. */
@@ -26,26 +26,19 @@ export interface Recipe<Options> {
 
 const recipes: { [K in keyof Kinds]: Recipe<Kinds[K]> } = {
   postgres: {
-    variant: ({ version = 18 }) => (version === 18 ? undefined : String(version)),
-    needsOwnServer: ({ settings }) => settings !== undefined,
+    variant: ({ version = 18 }) => [version === 18 ? undefined : String(version)],
     native: startNativePostgres,
   },
   mysql: {
-    variant: ({ flavor = "mysql" }) => (flavor === "mysql" ? undefined : flavor),
-    needsOwnServer: ({ settings }) => settings !== undefined,
+    variant: ({ flavor }) => [flavor === "mysql" ? undefined : flavor],
     native: startNativeMysql,
   },
-  mongodb: {
-    variant: () => undefined,
-    needsOwnServer: () => false,
-    native: startNativeMongodb,
-  },
+  mongodb: { native: startNativeMongodb },
   redis: {
-    variant: ({ flavor = "redis", cluster }) =>
-      [flavor === "redis" ? undefined : flavor, cluster && "cluster"].filter(Boolean).join("_") || undefined,
-    needsOwnServer: ({ settings }) => settings !== undefined,
+    variant: ({ flavor, cluster }) => [flavor === "redis" ? undefined : flavor, cluster && "cluster"],
     native: startNativeRedis,
   },
+  gcs: { native: startNativeGcs },
 };
 
 const announced = new Set<string>();
@@ -59,11 +52,16 @@ function announce(text: string): void {
 
 const withoutPassword = (url: string): string => url.replace(/\/\/([^@/]*)@/, "//");
 
-async function startFrom<Options>(kind: string, recipe: Recipe<Options>, options: Options): Promise<Server> {
-  const title = [kind, recipe.variant(options)].filter((word) => word !== undefined).join("_");
+async function startFrom<Options extends object>(
+  kind: string,
+  recipe: Recipe<Options>,
+  options: Options,
+): Promise<Server> {
+  const title = [kind, ...(recipe.variant?.(options) ?? [])].filter((word) => word !== undefined).join("_");
   const variable = `COORD_TEST_${title.toUpperCase()}_URL`;
   const url = process.env[variable];
-  if (url && !recipe.needsOwnServer(options)) {
+  // Settings ask for what a server that somebody else configured cannot promise.
+  if (url && !("settings" in options)) {
     announce(`${title} from ${variable} at ${withoutPassword(url)}`);
     return { url, provider: "environment", version: "unknown", capabilities: {}, stop: async () => {} };
   }
