@@ -1,0 +1,30 @@
+import { describe, expect, test } from "vitest";
+import { mongodbBackend } from "../src/index.ts";
+import { type LeaseDocument, playAll } from "./model.ts";
+import { freshNamespace, missing, useStore, within } from "./store.ts";
+
+const stepCount = Number(process.env["COORD_STEPS"] ?? 4000);
+
+describe.skipIf(missing)("random steps by two clients", () => {
+  const store = useStore();
+
+  test(
+    "agree with the reference transitions, in answer and in record",
+    { timeout: 60_000 + stepCount * 50 },
+    async () => {
+      const { server, db } = store();
+      const one = mongodbBackend({ db });
+      const two = mongodbBackend({ url: server.url });
+      await one.setup(within());
+      const raw = db.collection<LeaseDocument>("coord_leases", { useBigInt64: true });
+      const seed = Number(process.env["COORD_SEED"] ?? Date.now() % 1_000_000);
+      try {
+        const played = await playAll({ backends: [one, two], raw }, freshNamespace(), stepCount, seed);
+        expect(played).toBeGreaterThanOrEqual(stepCount);
+      } finally {
+        await two.close();
+        await one.close();
+      }
+    },
+  );
+});
