@@ -1,0 +1,46 @@
+import type { CallOptions } from "@coord/core";
+
+/** Options of a call of our own, which nobody aborts. */
+export function within(timeoutMs: number): CallOptions {
+  return { signal: new AbortController().signal, timeoutMs };
+}
+
+/** Waits for `work`, but not for longer than its caller does; `onGiveUp` gets why an abort came. */
+export async function limited<T>(
+  work: Promise<T>,
+  { signal, timeoutMs }: CallOptions,
+  onGiveUp: (cause: unknown) => Error,
+): Promise<T> {
+  const over = deferred<never>();
+  const giveUp = (cause: unknown): void => over.reject(onGiveUp(cause));
+  const onAbort = (): void => giveUp(signal.reason);
+  const timer = setTimeout(giveUp, timeoutMs, undefined);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([work, over.promise]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+export interface Deferred<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+const notYet = (): void => {};
+
+/** `Promise.withResolvers`, which Node 20 has not. Nobody needs to listen: a rejection alone ends no process. */
+export function deferred<T>(): Deferred<T> {
+  let resolve: (value: T) => void = notYet;
+  let reject: (reason: unknown) => void = notYet;
+  const promise = new Promise<T>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}
