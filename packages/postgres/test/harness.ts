@@ -1,0 +1,82 @@
+import { randomBytes } from "node:crypto";
+import type { AcquireRequest, CallOptions, Name, OverruleRequest, ReleaseRequest } from "@coord/core";
+import type { PooledConnection, PostgresPool, QueryConfig } from "../src/index.ts";
+
+export const call = (timeoutMs = 10_000): CallOptions => ({
+  signal: AbortSignal.timeout(timeoutMs),
+  timeoutMs,
+});
+
+export const freshId = (): string => randomBytes(16).toString("base64url");
+
+/** A namespace of its own for each test. */
+export const freshName = (key = "key"): Name => ({ namespace: `t_${randomBytes(6).toString("hex")}`, key });
+
+export function acquireRequest(name: Name, wishes: Partial<AcquireRequest> = {}): AcquireRequest {
+  return {
+    name,
+    grantId: freshId(),
+    holder: "test",
+    ttlMs: 60_000,
+    sealed: false,
+    retainMs: 3_600_000,
+    ...wishes,
+  };
+}
+
+export function releaseRequest(
+  grant: { name: Name; grantId: string; fence: bigint | null },
+  wishes: Partial<ReleaseRequest> = {},
+): ReleaseRequest {
+  const { name, grantId, fence } = grant;
+  return { name, grantId, fence, sealed: false, retainMs: 3_600_000, ...wishes };
+}
+
+export function overruleRequest(
+  name: Name,
+  fence: bigint,
+  wishes: Partial<OverruleRequest> = {},
+): OverruleRequest {
+  return { name, grantId: freshId(), fence, released: false, sealed: false, retainMs: 3_600_000, ...wishes };
+}
+
+/** The pool with every statement's text changed, and what was sent. Nothing is prepared by name then. */
+export function rewriting(
+  pool: PostgresPool,
+  rewrite: (text: string) => string,
+): PostgresPool & { readonly sent: string[] } {
+  const sent: string[] = [];
+  return {
+    totalCount: 0,
+    options: pool.options,
+    sent,
+    on: (event, listener) => pool.on(event, listener),
+    connect: async () => {
+      const connection = await pool.connect();
+      const changed: PooledConnection = {
+        query: ({ text, values, query_timeout }: QueryConfig) => {
+          sent.push(text);
+          const config = { text: rewrite(text), ...(query_timeout !== undefined && { query_timeout }) };
+          return connection.query(values === undefined ? config : { ...config, values });
+        },
+        release: (destroy) => connection.release(destroy),
+        on: (event, listener) => connection.on(event, listener),
+        removeListener: (event, listener) => connection.removeListener(event, listener),
+      };
+      return changed;
+    },
+  };
+}
+
+/** Waits for a condition; rejects with what was waited for when it does not come. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  limitMs = 15_000,
+): Promise<void> {
+  const endMs = performance.now() + limitMs;
+  while (!(await condition())) {
+    if (performance.now() > endMs) throw new Error(`waited ${limitMs} ms in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
