@@ -124,20 +124,20 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
       const fresh = before === undefined;
       before ??= await attempt(store.read(request.name, options), () => swaps === 0);
       const planned = plan(before.record, request, before.nowUs);
-      const writes = planned.record !== before.record && planned.record !== null;
+      const written = planned.record === before.record ? null : planned.record;
       // From memory only a write may follow: every refusal comes from a read.
-      if (writes || fresh) {
+      if (written !== null || fresh) {
         const shown = readable(request.name, before.record, showsToken(planned.result), options);
         const record = await attempt(shown, () => swaps === 0);
         if (record !== undefined) {
           const { result } = answer(record, request, before.nowUs);
-          if (!writes) {
+          if (written === null) {
             remember(request, undefined);
             return { result, before, after: undefined };
           }
           swaps += 1;
-          const swapped = planned.record && store.swap(request.name, before, planned.record, options);
-          const after = swapped && (await attempt(swapped, (error) => error.notDone && swaps === 1));
+          const swapped = store.swap(request.name, before, written, options);
+          const after = await attempt(swapped, (error) => error.notDone && swaps === 1);
           if (after !== null) {
             remember(request, after.record?.expiresAt ? after : undefined);
             return { result, before, after };
