@@ -316,7 +316,7 @@ describe("requests", () => {
   test("an answer that took over a second is not remembered", async () => {
     let isSlow = true;
     const slow = createMapStore(async () => {
-      if (isSlow) slow.nowUs += 400_000n;
+      if (isSlow) slow.nowUs += 600_000n;
     });
     const { backend, grant } = await heldGrant(slow, 10_000);
     isSlow = false;
