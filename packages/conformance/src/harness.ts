@@ -21,6 +21,8 @@ export interface Timing {
   readonly pollMs?: number | undefined;
   /** The time limit of one call in milliseconds (`CallOptions.timeoutMs`). @default 5000 */
   readonly callMs?: number | undefined;
+  /** The time limit of one case in milliseconds; then it fails. @default 60000 */
+  readonly caseMs?: number | undefined;
 }
 
 /** What the adapter says it leaves behind, and how many it wakes. */
@@ -114,6 +116,8 @@ export interface Harness {
    * @default none
    */
   readonly skip?: Readonly<Record<string, string>> | undefined;
+  /** The seed of the random sequences. @default random; a failure prints it */
+  readonly seed?: number | undefined;
   /** How many cases run at the same time, 1 or more. @default 16 */
   readonly concurrency?: number | undefined;
   open(): Promise<Opened>;
