@@ -128,8 +128,9 @@ export function obtain(keepers: Keepers, spec: AcquireSpec): Promise<Obtained> {
   });
 }
 
+/** One question, with time for one repeat should its answer be lost. */
 function tryOnce(keepers: Keepers, spec: AcquireSpec, context: AcquireEvent): Promise<Obtained> {
-  return attempt(keepers, spec, keepers.clock.now() + callLimitMs(spec.ttlMs), context);
+  return attempt(keepers, spec, keepers.clock.now() + 2 * callLimitMs(spec.ttlMs), context);
 }
 
 async function waitInLine(keepers: Keepers, spec: AcquireSpec, context: AcquireEvent): Promise<Obtained> {

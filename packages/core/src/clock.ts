@@ -90,3 +90,10 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
 export function sleep(host: Host, delayMs: number, signal?: AbortSignal, keepAlive = true): Promise<void> {
   return pause(host, delayMs, signal, keepAlive).over;
 }
+
+/** Waits until `done` settles, for `limitMs` at the most; never rejects. */
+export async function waitUpTo(host: Host, limitMs: number, done: Promise<unknown>): Promise<void> {
+  const limit = pause(host, limitMs);
+  done.then(limit.end, limit.end);
+  await limit.over;
+}

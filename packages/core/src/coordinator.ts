@@ -15,7 +15,7 @@ import { obtain } from "./acquire.ts";
 import type { AcquireSpec, Obtained } from "./acquire.ts";
 import { call, createBackground } from "./call.ts";
 import { adminLimitMs, createOffsetGuard, prune, startCleanUp } from "./clean-up.ts";
-import { createClock, sleep, systemHost } from "./clock.ts";
+import { createClock, systemHost, waitUpTo } from "./clock.ts";
 import { createDeadlines } from "./deadline.ts";
 import { AcquireTimeoutError, CoordError, InvalidArgumentError, StaleFenceError } from "./errors.ts";
 import { breakChannel, traced } from "./events.ts";
@@ -188,19 +188,16 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       "The coordinator was closed while this waited for a lease.",
     );
     for (const controller of waiting) controller.abort(closed);
-    const until = new AbortController();
-    const done = Promise.all([keepers.holdings.emptied(), working.emptied(), waiting.emptied()]);
-    const settled = done.then(() => until.abort());
-    await sleep(host, graceMs, until.signal);
+    const settled = Promise.all([keepers.holdings.emptied(), working.emptied(), waiting.emptied()]);
+    await waitUpTo(host, graceMs, settled);
     const left = [...keepers.holdings];
     for (const holding of left) holding.lose("closed");
-    await Promise.race([settled, sleep(host, left.length > 0 || working.size > 0 ? settleMs : 0)]);
+    // What was told to stop gets a moment to do so before anybody else is let in.
+    await waitUpTo(host, settleMs, settled);
     await Promise.allSettled(
       left.map((holding) => holding.release({ sealed: false, retainMs: holding.granted.retainMs })),
     );
-    const idle = new AbortController();
-    void background.idle().then(() => idle.abort());
-    await sleep(host, callLimitMs, idle.signal);
+    await waitUpTo(host, callLimitMs, background.idle());
     background.stop();
     await backend.close();
   }
