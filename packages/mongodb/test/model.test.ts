@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { mongodbBackend } from "../src/index.ts";
 import { type LeaseDocument, playAll } from "./model.ts";
-import { freshNamespace, missing, useStore, within } from "./store.ts";
+import { freshNamespace, within } from "./calls.ts";
+import { missing, useStore } from "./store.ts";
 
 const stepCount = Number(process.env["COORD_STEPS"] ?? 4000);
 

@@ -14,7 +14,7 @@ import {
 } from "@coord/core";
 import fc from "fast-check";
 import type { Collection } from "mongodb";
-import { within } from "./store.ts";
+import { within } from "./calls.ts";
 
 /** What the server deletes or somebody writes by hand, in the test's own words. */
 export interface LeaseDocument {

@@ -1,6 +1,4 @@
 /** One real server for a test file, and what every test asks of it. */
-import { randomBytes } from "node:crypto";
-import type { CallOptions } from "@coord/core";
 import { type Server, start, whyMissing } from "@coord/test-fixtures";
 import { type Db, MongoClient } from "mongodb";
 import { afterAll, beforeAll } from "vitest";
@@ -32,11 +30,3 @@ export function useStore(): () => Store {
     return store;
   };
 }
-
-export const within = (timeoutMs = 10_000): CallOptions => ({
-  signal: new AbortController().signal,
-  timeoutMs,
-});
-
-export const freshId = (): string => randomBytes(16).toString("hex");
-export const freshNamespace = (): string => `t${randomBytes(6).toString("hex")}`;

@@ -1,0 +1,258 @@
+/** How the real driver behaves towards a replica set: what this backend relies on, on scripted answers. */
+import { type Document, MongoClient, MongoServerError, type ClientSession } from "mongodb";
+import { afterEach, expect, test, vi } from "vitest";
+import { mongodbBackend } from "../src/index.ts";
+import { codeOf, errorOf, freshId, within } from "./calls.ts";
+import { type Answer, collectionThere, startWireServer, type WireServer } from "./wire-server.ts";
+
+const name = { namespace: "n", key: "l\u001fone" };
+const token = (step: number): Document => ({ _data: `token ${step}` });
+const acquireRequest = { name, grantId: "g", holder: "h", ttlMs: 60_000, sealed: false, retainMs: null };
+const stored: Document = {
+  _id: "n:l\u001fone",
+  fence: 7n,
+  grantId: "g",
+  holder: "h",
+  expiresAt: new Date(Date.now() + 60_000),
+  sealed: false,
+  payloadSeq: 0,
+  retainMs: null,
+  purgeAt: null,
+};
+const projected: Document = { ...stored, remainingMs: 60_000n };
+
+let servers: WireServer[] = [];
+let clients: MongoClient[] = [];
+afterEach(async () => {
+  await Promise.all(clients.map((client) => client.close()));
+  await Promise.all(servers.map((server) => server.stop()));
+  servers = [];
+  clients = [];
+});
+
+async function serve(answer: Answer): Promise<{ server: WireServer; client: MongoClient }> {
+  const server = await startWireServer((command) =>
+    "listCollections" in command ? collectionThere : "endSessions" in command ? { ok: 1 } : answer(command),
+  );
+  const client = new MongoClient(server.url);
+  servers.push(server);
+  clients.push(client);
+  return { server, client };
+}
+
+test("the driver tells by a resume token that a change stream is open, long before the first change", async () => {
+  const changes: ((reply: Document) => void)[] = [];
+  const { client } = await serve((command) => {
+    if ("aggregate" in command) {
+      const cursor = { id: 5n, ns: "scripted.coord_leases", firstBatch: [], postBatchResumeToken: token(1) };
+      return { ok: 1, cursor };
+    }
+    if ("getMore" in command) return new Promise((resolve) => changes.push(resolve));
+    return { ok: 1 };
+  });
+  const backend = mongodbBackend({ client });
+  const onWake = vi.fn<() => void>();
+  const subscription = await backend.watch?.(name, onWake, within());
+  expect(subscription?.live).toBe(true);
+  expect(onWake).not.toHaveBeenCalled();
+  await vi.waitFor(() => expect(changes).toHaveLength(1));
+  const change = { _id: token(2), operationType: "update", documentKey: { _id: "n:l\u001fone" } };
+  const cursor = { id: 5n, ns: "scripted.coord_leases", nextBatch: [change], postBatchResumeToken: token(2) };
+  changes[0]?.({ ok: 1, cursor });
+  await vi.waitFor(() => expect(onWake).toHaveBeenCalledTimes(1));
+  await backend.close();
+});
+
+test("a change stream that the driver resumes by itself is seen to be down and to come back", async () => {
+  let opened = 0;
+  const { client, server } = await serve((command) => {
+    if ("aggregate" in command) {
+      opened += 1;
+      const cursor = {
+        id: 5n,
+        ns: "scripted.coord_leases",
+        firstBatch: [],
+        postBatchResumeToken: token(opened),
+      };
+      return { ok: 1, cursor };
+    }
+    if ("getMore" in command) return opened === 1 ? "cut" : undefined;
+    return { ok: 1 };
+  });
+  const backend = mongodbBackend({ client });
+  const lives: boolean[] = [];
+  const subscription = await backend.watch?.(name, () => lives.push(subscription?.live === true), within());
+  await vi.waitFor(() => expect(lives.at(-1)).toBe(true), 5000);
+  expect(lives).toContain(false);
+  expect(opened).toBe(2);
+  const resumed = server.commands.filter((command) => "aggregate" in command)[1];
+  expect(JSON.stringify(resumed)).toContain("resumeAfter");
+  await backend.close();
+});
+
+test("every write asks for a majority and the journal, every inspect is linearizable, whatever the URL says", async () => {
+  const { server } = await serve((command) => {
+    if ("find" in command)
+      return { ok: 1, cursor: { id: 0n, ns: "scripted.coord_leases", firstBatch: [projected] } };
+    if ("aggregate" in command)
+      return { ok: 1, cursor: { id: 0n, ns: "scripted.coord_leases", firstBatch: [] } };
+    if ("update" in command) return { ok: 1, n: 1, nModified: 1 };
+    return { ok: 1, value: projected };
+  });
+  const url = `${server.url}&w=1&journal=false&readConcernLevel=available&readPreference=secondaryPreferred`;
+  const backend = mongodbBackend({ url });
+  const end = { name, grantId: "g", fence: 7n, sealed: false, retainMs: null };
+  await backend.acquire(acquireRequest, within());
+  await backend.renew([{ name, grantId: "g", fence: 7n, ttlMs: 60_000 }], within());
+  await backend.release(end, within());
+  await backend.overrule({ ...end, released: false }, within());
+  await backend.inspect(name, within());
+  await backend.list({ namespace: "n", prefix: "", limit: 10 }, within());
+  await backend.close();
+  const sent = server.commands.filter((command) => "findAndModify" in command || "update" in command);
+  expect(sent).toHaveLength(4);
+  for (const command of sent) expect(command["writeConcern"]).toEqual({ w: "majority", j: true });
+  const levels = server.commands.flatMap((command) =>
+    "find" in command || "aggregate" in command ? [command["readConcern"]] : [],
+  );
+  expect(levels).toEqual([{ level: "linearizable" }, { level: "majority" }]);
+});
+
+test("a write that the driver has sent again is answered without the projection, so it is unknown", async () => {
+  let sent = 0;
+  const { client } = await serve(() => {
+    sent += 1;
+    return sent === 1 ? "cut" : { ok: 1, value: stored };
+  });
+  const backend = mongodbBackend({ client });
+  expect(await codeOf(backend.acquire(acquireRequest, within()))).toBe("COORD_UNAVAILABLE");
+  expect(sent).toBe(2);
+  await backend.close();
+});
+
+test("a client of its own never sends a write twice by itself", async () => {
+  let sent = 0;
+  const { server } = await serve((command) => {
+    if (!("findAndModify" in command)) return { ok: 1 };
+    sent += 1;
+    return "cut";
+  });
+  const backend = mongodbBackend({ url: server.url });
+  expect(await codeOf(backend.acquire(acquireRequest, within()))).toBe("COORD_UNAVAILABLE");
+  expect(sent).toBe(1);
+  await backend.close();
+});
+
+test("a write that reached the primary but no majority is unknown, not done and not refused", async () => {
+  const writeConcernError = {
+    code: 64,
+    codeName: "WriteConcernTimeout",
+    errmsg: "waiting for replication timed out",
+  };
+  const { client } = await serve(() => ({ ok: 1, value: projected, writeConcernError }));
+  const backend = mongodbBackend({ client });
+  const error = await errorOf(backend.acquire(acquireRequest, within()));
+  expect(error).toMatchObject({ code: "COORD_UNAVAILABLE", notDone: false });
+  await backend.close();
+});
+
+test.each([
+  [11_000, { code: "COORD_UNAVAILABLE", notDone: true }],
+  [10_107, { code: "COORD_UNAVAILABLE", notDone: true }],
+  [13_435, { code: "COORD_UNAVAILABLE", notDone: true }],
+  [112, { code: "COORD_UNAVAILABLE", notDone: true }],
+  [50, { code: "COORD_UNAVAILABLE", notDone: false }],
+  [9, { code: "COORD_UNAVAILABLE", notDone: false }],
+  [262, { code: "COORD_UNAVAILABLE", notDone: false }],
+  [11_602, { code: "COORD_UNAVAILABLE", notDone: false }],
+  [123_456, { code: "COORD_UNAVAILABLE", notDone: false }],
+  [13, { code: "COORD_CONFIGURATION" }],
+  [18, { code: "COORD_CONFIGURATION" }],
+  [59, { code: "COORD_CONFIGURATION" }],
+  [100, { code: "COORD_CONFIGURATION" }],
+  [17_276, { code: "COORD_CONFIGURATION" }],
+  [10_334, { code: "COORD_INVALID_ARGUMENT" }],
+])("code %i of the server means %o", async (code, meaning) => {
+  const { server } = await serve(() => ({ ok: 0, code, errmsg: "secret text of the server" }));
+  const backend = mongodbBackend({ url: server.url });
+  const error = await errorOf(backend.acquire(acquireRequest, within()));
+  expect(error).toMatchObject(meaning);
+  expect(error.message).not.toContain("secret text");
+  expect(error.cause).toBeInstanceOf(MongoServerError);
+  await backend.close();
+});
+
+/** A session of a client whose server has transactions. */
+async function inTransaction(
+  answer: Answer,
+  work: (session: ClientSession, client: MongoClient) => Promise<void>,
+) {
+  const { client, server } = await serve((command) =>
+    "commitTransaction" in command || "abortTransaction" in command ? { ok: 1 } : answer(command),
+  );
+  await client.withSession((session) => session.withTransaction(() => work(session, client)));
+  return server.commands.filter((command) => "findAndModify" in command);
+}
+
+test("within sends its statements in the caller's transaction, without a write concern of their own", async () => {
+  const grant = { name, grantId: "g", fence: 7n };
+  const sent = await inTransaction(
+    () => ({ ok: 1, value: projected }),
+    async (session, client) => {
+      const backend = mongodbBackend({ client });
+      await backend.within(session).verify({ grant });
+      const end = { ...grant, sealed: true, retainMs: null, payload: "done" };
+      expect(await backend.within(session).release(end)).toEqual({ outcome: "released" });
+      await backend.close();
+    },
+  );
+  expect(sent.map((command) => command["startTransaction"])).toEqual([true, undefined]);
+  expect(sent.map((command) => command["autocommit"])).toEqual([false, false]);
+  expect(new Set(sent.map((command) => command["txnNumber"])).size).toBe(1);
+  expect(sent.map((command) => command["writeConcern"])).toEqual([undefined, undefined]);
+});
+
+test("a write conflict inside a transaction comes out as the driver's, so that withTransaction runs it again", async () => {
+  let runs = 0;
+  const conflict = {
+    ok: 0,
+    code: 112,
+    codeName: "WriteConflict",
+    errmsg: "",
+    errorLabels: ["TransientTransactionError"],
+  };
+  await inTransaction(
+    () => (runs === 1 ? conflict : { ok: 1, value: projected }),
+    async (session, client) => {
+      runs += 1;
+      await mongodbBackend({ client })
+        .within(session)
+        .verify({ grant: { name, grantId: "g", fence: 7n } });
+    },
+  );
+  expect(runs).toBe(2);
+});
+
+test.each([null, { ...stored, remainingMs: 0n }, { ...stored, remainingMs: -5n }])(
+  "verify of a lease that is not held any more is lost (%o)",
+  async (value) => {
+    const lost = inTransaction(
+      () => ({ ok: 1, value }),
+      (session, client) =>
+        mongodbBackend({ client })
+          .within(session)
+          .verify({ grant: { name, grantId: freshId(), fence: 7n } }),
+    );
+    expect(await codeOf(lost)).toBe("COORD_LEASE_LOST");
+  },
+);
+
+test("within refuses a session without an open transaction", async () => {
+  const { client } = await serve(() => ({ ok: 1, value: projected }));
+  const verifying = client.withSession((session) =>
+    mongodbBackend({ client })
+      .within(session)
+      .verify({ grant: { name, grantId: "g", fence: 7n } }),
+  );
+  expect(await codeOf(verifying)).toBe("COORD_INVALID_ARGUMENT");
+});
