@@ -5,7 +5,8 @@ import { killFamily } from "./process-tree.ts";
 
 const root = join(tmpdir(), `coord-fixtures-${process.getuid?.() ?? "user"}`);
 
-function isAlive(pid: number): boolean {
+/** Whether a process with this number lives, also one of another user. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

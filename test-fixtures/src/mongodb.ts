@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { startContainer } from "./containers.ts";
 import { kit } from "./kit.ts";
 import { type RunningProgram, startProgram } from "./native.ts";
 import { postgresCommand, probePostgres } from "./postgres.ts";
@@ -108,4 +109,28 @@ export async function startNativeMongodb(): Promise<Server> {
       await below.stop();
     },
   };
+}
+
+/** Starts the official image as a replica set of one; its port is the same inside, for it tells clients its address. */
+export function startContainerMongodb(): Promise<Server> {
+  return startContainer({
+    name: "mongo:8",
+    command: ([port]) => ["mongod", "--replSet", "rs0", "--bind_ip_all", "--port", String(port)],
+    probe: probeMongodb,
+    prepare: async (container, [port]) => {
+      const members = `[{ _id: 0, host: "127.0.0.1:${port}" }]`;
+      const orders = `rs.initiate({ _id: "rs0", members: ${members} }); while (!db.hello().isWritablePrimary) sleep(50);`;
+      const { exitCode, output } = await container.exec([
+        "mongosh",
+        "--quiet",
+        "--port",
+        String(port),
+        "--eval",
+        orders,
+      ]);
+      if (exitCode !== 0) throw new Error(`the replica set could not be initiated: ${output}`);
+    },
+    url: ([port]) => `mongodb://127.0.0.1:${port}/coord?replicaSet=rs0`,
+    capabilities: { replicaSet: true },
+  });
 }

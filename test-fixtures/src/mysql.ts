@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { promisify } from "node:util";
+import { startContainer } from "./containers.ts";
 import { kit } from "./kit.ts";
 import { startProgram } from "./native.ts";
 import { exchange } from "./probe.ts";
@@ -22,6 +23,8 @@ export async function probeMysql(port: number, host = "127.0.0.1"): Promise<stri
 
 const flavors = {
   mysql: {
+    image: "mysql:9",
+    environment: { MYSQL_ALLOW_EMPTY_PASSWORD: "yes", MYSQL_DATABASE: "coord" },
     program: "usr/sbin/mysqld",
     messages: "usr/share/mysql",
     settings: {
@@ -33,11 +36,26 @@ const flavors = {
     },
   },
   mariadb: {
+    image: "mariadb:11.8",
+    environment: { MARIADB_ALLOW_EMPTY_ROOT_PASSWORD: "yes", MARIADB_DATABASE: "coord" },
     program: "usr/sbin/mariadbd",
     messages: "usr/share/mariadb",
     settings: { "innodb-log-file-size": "16M", "plugin-dir": "usr/lib/mysql/plugin" },
   },
 };
+
+const commonSettings = {
+  "skip-name-resolve": "ON",
+  "performance-schema": "OFF",
+  "innodb-buffer-pool-size": "32M",
+  // 1 would wait for the disk at each commit; with 0, kill -9 would lose some.
+  "innodb-flush-log-at-trx-commit": "2",
+};
+
+const settingWords = (settings: Readonly<Record<string, string>>): string[] =>
+  Object.entries(settings).map(([name, value]) => `--${name}=${value}`);
+
+const urlAt = (port: number | undefined): string => `mysql://root@127.0.0.1:${port}/coord`;
 
 // No password, as in the other servers of the kit; names are not resolved, so the address has an account of its own.
 const accounts = `
@@ -51,14 +69,10 @@ export async function startNativeMysql({ flavor = "mysql", settings }: MysqlOpti
   const folder = await kit(flavor);
   const { program, messages, settings: own } = flavors[flavor];
   const all: Record<string, string> = {
+    ...commonSettings,
     basedir: `${folder}/usr`,
     "lc-messages-dir": `${folder}/${messages}`,
     "bind-address": "127.0.0.1",
-    "skip-name-resolve": "ON",
-    "performance-schema": "OFF",
-    "innodb-buffer-pool-size": "32M",
-    // 1 would wait for the disk at each commit; with 0, kill -9 would lose some.
-    "innodb-flush-log-at-trx-commit": "2",
     ...own,
     "plugin-dir": `${folder}/${own["plugin-dir"]}`,
     ...settings,
@@ -78,16 +92,29 @@ export async function startNativeMysql({ flavor = "mysql", settings }: MysqlOpti
       `--socket=${data}/socket`,
       `--pid-file=${data}/pid`,
       `--init-file=${data}/accounts.sql`,
-      ...Object.entries(all).map(([name, value]) => `--${name}=${value}`),
+      ...settingWords(all),
     ],
     probe: probeMysql,
   });
   return {
-    url: `mysql://root@127.0.0.1:${port}/coord`,
+    url: urlAt(port),
     provider: "native",
     version,
     faults,
     capabilities: {},
     stop,
   };
+}
+
+/** Starts the official image. */
+export function startContainerMysql({ flavor = "mysql", settings }: MysqlOptions): Promise<Server> {
+  const { image, environment } = flavors[flavor];
+  return startContainer({
+    name: image,
+    port: 3306,
+    environment,
+    command: () => settingWords({ ...commonSettings, ...settings }),
+    probe: probeMysql,
+    url: ([port]) => urlAt(port),
+  });
 }

@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { startContainer } from "./containers.ts";
 import { exchange } from "./probe.ts";
 import { startProgram } from "./native.ts";
 import { withoutRoot } from "./privileges.ts";
@@ -37,6 +38,12 @@ export async function probePostgres(port: number, host = "127.0.0.1"): Promise<s
   return /server_version\0([\d.]+)/.exec(reply?.toString("latin1") ?? "")?.[1];
 }
 
+// Without fsync only a crash of the machine could lose anything; kill -9 of the server does not.
+const settingWords = (settings: Readonly<Record<string, string>>): string[] =>
+  Object.entries({ fsync: "off", ...settings }).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+
+const urlAt = (port: number | undefined): string => `postgres://postgres@127.0.0.1:${port}/postgres`;
+
 /** The command for a server on the `data` below the folder. */
 export function postgresCommand(
   program: string,
@@ -44,17 +51,14 @@ export function postgresCommand(
   port: number,
   settings: Readonly<Record<string, string>> = {},
 ): string[] {
-  const all: Record<string, string> = {
+  const words = settingWords({
     listen_addresses: "127.0.0.1",
     unix_socket_directories: "",
-    // Only a crash of the machine could tell; kill -9 of the server loses nothing.
-    fsync: "off",
     shared_buffers: "32MB",
     // Else each kill -9 would leave a segment outside the data folder.
     dynamic_shared_memory_type: "mmap",
     ...settings,
-  };
-  const words = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  });
   return [program, "-D", `${folder}/data`, "-p", String(port), ...words];
 }
 
@@ -84,11 +88,23 @@ export async function startNativePostgres(options: PostgresOptions): Promise<Ser
     stopSignal: "SIGQUIT",
   });
   return {
-    url: `postgres://postgres@127.0.0.1:${program.port}/postgres`,
+    url: urlAt(program.port),
     provider: "native",
     version: program.version,
     faults: program.faults,
     capabilities: {},
     stop: program.stop,
   };
+}
+
+/** Starts the official image. */
+export function startContainerPostgres({ version = 18, settings = {} }: PostgresOptions): Promise<Server> {
+  return startContainer({
+    name: `postgres:${version}`,
+    port: 5432,
+    environment: { POSTGRES_HOST_AUTH_METHOD: "trust" },
+    command: () => ["postgres", ...settingWords(settings)],
+    probe: probePostgres,
+    url: ([port]) => urlAt(port),
+  });
 }

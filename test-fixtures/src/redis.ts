@@ -1,3 +1,4 @@
+import { startContainer } from "./containers.ts";
 import { kit } from "./kit.ts";
 import { type RunningProgram, startProgram } from "./native.ts";
 import { exchange, freePort } from "./probe.ts";
@@ -26,17 +27,22 @@ export async function probeRedis(port: number, host = "127.0.0.1"): Promise<stri
   return (/valkey_version:([\d.]+)/.exec(text) ?? /redis_version:([\d.]+)/.exec(text))?.[1];
 }
 
+const clusterSettings = { "cluster-enabled": "yes", "cluster-node-timeout": "5000" };
+
+// Appended before it is answered, so that kill -9 loses nothing; `everysec` would put that off while it syncs.
+const settingWords = (settings: Readonly<Record<string, string>>): string[] =>
+  Object.entries({ save: "", appendonly: "yes", appendfsync: "no", ...settings }).flatMap(([name, value]) => [
+    `--${name}`,
+    value,
+  ]);
+
 async function startNode(
   { flavor = "redis", settings }: RedisOptions,
   isInCluster: boolean,
 ): Promise<RunningProgram> {
   const folder = await kit(flavor);
   // Else the bus would take a port of the range that systems give to clients.
-  const cluster = isInCluster
-    ? { "cluster-enabled": "yes", "cluster-port": String(await freePort()), "cluster-node-timeout": "5000" }
-    : {};
-  // Appended before it is answered, so that kill -9 loses nothing; `everysec` would put that off while it syncs.
-  const all = { bind: "127.0.0.1", save: "", appendonly: "yes", appendfsync: "no", ...cluster, ...settings };
+  const cluster = isInCluster ? { ...clusterSettings, "cluster-port": String(await freePort()) } : {};
   return startProgram({
     name: flavor,
     command: (data, port) => [
@@ -45,20 +51,20 @@ async function startNode(
       String(port),
       "--dir",
       data,
-      ...Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]),
+      ...settingWords({ bind: "127.0.0.1", ...cluster, ...settings }),
     ],
     probe: probeRedis,
   });
 }
 
-const urlOf = (node: RunningProgram): string => `redis://127.0.0.1:${node.port}`;
+const urlAt = (port: number | undefined): string => `redis://127.0.0.1:${port}`;
 
 /** Starts Redis or Valkey from the kit. */
 export async function startNativeRedis(options: RedisOptions): Promise<Server> {
   if (options.cluster === undefined) {
     const { version, faults, stop, ...node } = await startNode(options, false);
     return {
-      url: `redis://127.0.0.1:${node.port}`,
+      url: urlAt(node.port),
       provider: "native",
       version,
       faults,
@@ -78,8 +84,8 @@ export async function startNativeRedis(options: RedisOptions): Promise<Server> {
       await Promise.all(nodes.map((node) => node.faults[fault]()));
     };
     return {
-      url: nodes.map(urlOf)[0] ?? "",
-      nodes: nodes.map((node) => ({ url: urlOf(node), faults: node.faults })),
+      url: urlAt(ports[0]),
+      nodes: nodes.map((node) => ({ url: urlAt(node.port), faults: node.faults })),
       provider: "native",
       version: nodes[0]?.version ?? "",
       faults: {
@@ -98,4 +104,29 @@ export async function startNativeRedis(options: RedisOptions): Promise<Server> {
     await stop();
     throw error;
   }
+}
+
+/** Starts the official image; a cluster's nodes share one container, where they reach each other as clients do. */
+export function startContainerRedis({ flavor = "redis", cluster, settings }: RedisOptions): Promise<Server> {
+  const program = `${flavor}-server`;
+  const open = { bind: "0.0.0.0", "protected-mode": "no" };
+  const loop = (ports: readonly number[]): string =>
+    `for p in ${ports.join(" ")}; do mkdir -p /data/$p; ` +
+    `${program} --port $p --cluster-port $((p + 10000)) --dir /data/$p "$@" & done; wait`;
+  return startContainer({
+    name: flavor === "redis" ? "redis:8" : "valkey/valkey:9",
+    ports: cluster ?? 1,
+    command: (ports) =>
+      cluster === undefined
+        ? [program, "--port", String(ports[0]), ...settingWords({ ...open, ...settings })]
+        : ["sh", "-c", loop(ports), "sh", ...settingWords({ ...open, ...clusterSettings, ...settings })],
+    probe: probeRedis,
+    ...(cluster !== undefined && {
+      prepare: (_container: unknown, ports: readonly number[]) => joinCluster(ports),
+      recovered: waitForCluster,
+      nodes: (ports: readonly number[]) => ports.map((port) => ({ url: urlAt(port) })),
+      capabilities: { cluster: true },
+    }),
+    url: ([port]) => urlAt(port),
+  });
 }

@@ -16,7 +16,8 @@ export interface Faults {
 /** One of the servers of a cluster. */
 export interface ServerNode {
   readonly url: string;
-  readonly faults: Faults;
+  /** Not there where the nodes share one container. */
+  readonly faults?: Faults;
 }
 
 /** A real server that belongs to the test that started it. */

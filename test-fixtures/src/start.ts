@@ -1,8 +1,8 @@
 import { type GcsOptions, startNativeGcs } from "./gcs.ts";
-import { type MongodbOptions, startNativeMongodb } from "./mongodb.ts";
-import { type MysqlOptions, startNativeMysql } from "./mysql.ts";
-import { startNativePostgres, type PostgresOptions } from "./postgres.ts";
-import { type RedisOptions, startNativeRedis } from "./redis.ts";
+import { type MongodbOptions, startContainerMongodb, startNativeMongodb } from "./mongodb.ts";
+import { type MysqlOptions, startContainerMysql, startNativeMysql } from "./mysql.ts";
+import { type PostgresOptions, startContainerPostgres, startNativePostgres } from "./postgres.ts";
+import { type RedisOptions, startContainerRedis, startNativeRedis } from "./redis.ts";
 import { FixtureMissing, type Provider, type Server } from "./server.ts";
 
 /** The kinds of server and what each can be asked for. */
@@ -28,15 +28,18 @@ const recipes: { [K in keyof Kinds]: Recipe<Kinds[K]> } = {
   postgres: {
     variant: ({ version = 18 }) => [version === 18 ? undefined : String(version)],
     native: startNativePostgres,
+    containers: startContainerPostgres,
   },
   mysql: {
     variant: ({ flavor }) => [flavor === "mysql" ? undefined : flavor],
     native: startNativeMysql,
+    containers: startContainerMysql,
   },
-  mongodb: { native: startNativeMongodb },
+  mongodb: { native: startNativeMongodb, containers: startContainerMongodb },
   redis: {
     variant: ({ flavor, cluster }) => [flavor === "redis" ? undefined : flavor, cluster && "cluster"],
     native: startNativeRedis,
+    containers: startContainerRedis,
   },
   gcs: { native: startNativeGcs },
 };

@@ -1,25 +1,11 @@
-import { Cluster, Redis } from "ioredis";
+import { Cluster } from "ioredis";
 import { expect, test } from "vitest";
 import { type RedisOptions, type Server, start, whyMissing } from "../src/index.ts";
 import { describeFaults } from "./faults.ts";
-
-async function ask<T>(url: string, question: (client: Redis) => Promise<T>): Promise<T> {
-  const client = new Redis(url, { retryStrategy: () => null, maxRetriesPerRequest: 0 });
-  client.on("error", () => {});
-  try {
-    return await question(client);
-  } finally {
-    client.disconnect();
-  }
-}
-
-const talk = {
-  write: (url: string, value: string) => ask(url, (client) => client.set("kept", value)),
-  read: (url: string) => ask(url, async (client) => (await client.get("kept")) ?? undefined),
-};
+import { askRedis, redisTalk } from "./redis-talk.ts";
 
 const variants: RedisOptions[] = [{ settings: { "maxmemory-policy": "noeviction" } }, { flavor: "valkey" }];
-for (const options of variants) await describeFaults("redis", options, talk);
+for (const options of variants) await describeFaults("redis", options, redisTalk);
 
 async function inCluster<T>(server: Server, question: (client: Cluster) => Promise<T>): Promise<T> {
   const client = new Cluster([server.url]);
@@ -45,15 +31,29 @@ test.skipIf(missing)(
         names,
       );
       const sizes = await Promise.all(
-        (server.nodes ?? []).map(({ url }) => ask(url, (client) => client.dbsize())),
+        (server.nodes ?? []).map(({ url }) => askRedis(url, (client) => client.dbsize())),
       );
       expect(sizes).toHaveLength(3);
       expect(Math.min(...sizes)).toBeGreaterThan(0);
-      await server.nodes?.[1]?.faults.kill();
-      await expect(ask(server.nodes?.[1]?.url ?? "", (client) => client.ping())).rejects.toBeInstanceOf(
-        Error,
-      );
-      expect(await ask(server.url, (client) => client.ping())).toBe("PONG");
+    } finally {
+      await server.stop();
+    }
+  },
+);
+
+const missingNodes = process.env["COORD_FIXTURES"] === "containers" ? "the nodes share a container" : missing;
+test.skipIf(missingNodes)(
+  `one Redis node can be killed alone ${missingNodes ?? ""}`,
+  { timeout: 90_000 },
+  async () => {
+    const server = await start("redis", { cluster: 3 });
+    try {
+      const node = server.nodes?.[1];
+      await node?.faults?.kill();
+      await expect(askRedis(node?.url ?? "", (client) => client.ping())).rejects.toBeInstanceOf(Error);
+      expect(await askRedis(server.url, (client) => client.ping())).toBe("PONG");
+      await node?.faults?.restart();
+      expect(await askRedis(node?.url ?? "", (client) => client.ping())).toBe("PONG");
     } finally {
       await server.stop();
     }
