@@ -160,7 +160,7 @@ function checkMutation(bucket: FakeBucket, name: string, query: URLSearchParams,
     throw new Refusal(400, "invalid", "strict fake: mutation without precondition");
   }
   const last = bucket.mutatedAtMs.get(name);
-  if (last !== undefined && rules.nowMs() - last < rules.minGapMs()) {
+  if (last !== undefined && Math.abs(rules.nowMs() - last) < rules.minGapMs()) {
     throw new Refusal(429, "rateLimitExceeded", "one mutation a second for the same object");
   }
 }
@@ -255,10 +255,11 @@ export function remove(bucket: FakeBucket, name: string, request: FakeRequest, r
   bucket.mutatedAtMs.set(name, rules.nowMs());
 }
 
+const bytes = (name: string): Buffer => Buffer.from(name);
+
 /** One page in the order of the names' bytes. */
 export function page(bucket: FakeBucket, query: URLSearchParams): { items: FakeObject[]; next?: string } {
   demand(bucket, "storage.objects.list");
-  const bytes = (name: string): Buffer => Buffer.from(name);
   const prefix = query.get("prefix") ?? "";
   const token = query.get("pageToken");
   const from = token === null ? query.get("startOffset") : Buffer.from(token, "base64url").toString();

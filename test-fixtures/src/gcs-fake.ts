@@ -59,8 +59,10 @@ export interface FakeGcs {
   readonly faults: FakeFault[];
   /** Every request, in the order of arrival. */
   readonly log: FakeRequest[];
-  readonly faultsOfServer: Faults;
+  readonly serverFaults: Faults;
+  /** An empty bucket, in the place of one of that name. */
   addBucket(name: string, settings?: Record<string, unknown>): FakeBucket;
+  removeBucket(name: string): void;
   /** The objects of a bucket, to be read and edited by hand. */
   objects(bucket: string): Map<string, FakeObject>;
   /** Ends all open connections; the next request may make new ones. */
@@ -98,11 +100,13 @@ function listen(server: HttpServer, port: number): Promise<number> {
   });
 }
 
+const ignore = (): void => {};
+
 export async function startFakeGcs(): Promise<FakeGcs> {
   const buckets = new Map<string, FakeBucket>();
   const sockets = new Set<Socket>();
   let open: Promise<void> = Promise.resolve();
-  let resume = (): void => {};
+  let resume = ignore;
   let server = createServer();
 
   const fake: FakeGcs = {
@@ -113,7 +117,7 @@ export async function startFakeGcs(): Promise<FakeGcs> {
     careless: new Set(),
     faults: [],
     log: [],
-    faultsOfServer: {
+    serverFaults: {
       pause: async () => {
         resume();
         open = new Promise((resolve) => (resume = resolve));
@@ -138,6 +142,7 @@ export async function startFakeGcs(): Promise<FakeGcs> {
       buckets.set(name, bucket);
       return bucket;
     },
+    removeBucket: (name) => void buckets.delete(name),
     objects(name) {
       const bucket = buckets.get(name);
       if (bucket === undefined) throw new Error(`no bucket ${name}; add it with addBucket`);
@@ -151,7 +156,8 @@ export async function startFakeGcs(): Promise<FakeGcs> {
       resume();
     },
   };
-  const nowMs = (): number => Date.now() + fake.shiftMs;
+  // Not `Date.now`, which tests set wrong to play a client whose clock is off.
+  const nowMs = (): number => Math.floor(performance.timeOrigin + performance.now()) + fake.shiftMs;
   const rules = {
     nowMs,
     minGapMs: () => fake.minGapMs,
@@ -183,10 +189,13 @@ export async function startFakeGcs(): Promise<FakeGcs> {
     const { method = "GET", headers, socket } = message;
     const request = { method, path, query: new URLSearchParams(search), headers, body };
     fake.log.push(request);
+    const life = server;
     await open;
     const fault = faultFor(request);
     if (fault?.drop) return void socket.destroy();
     if (fault?.beforeMs !== undefined) await sleep(fault.beforeMs, undefined, { ref: false });
+    // What a killed server had received dies with it.
+    if (life !== server || !server.listening) return;
     const { status, reason = "backendError" } = fault ?? {};
     const answer = status === undefined ? executed(request) : refused(status, reason, "injected fault");
     if (fault?.swallow) return void socket.destroy();

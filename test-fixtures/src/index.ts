@@ -6,3 +6,5 @@ export { type Proxy, startProxy, type SwallowOptions } from "./proxy.ts";
 export type { RedisOptions } from "./redis.ts";
 export { type Faults, FixtureMissing, type Provider, type Server, type ServerNode } from "./server.ts";
 export { type Kinds, start, whyMissing } from "./start.ts";
+export { type FakeBucket, type FakeFault, type FakeGcs, type FakeRequest, startFakeGcs } from "./gcs-fake.ts";
+export type { GcsOptions } from "./gcs.ts";
