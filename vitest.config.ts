@@ -14,6 +14,8 @@ export default defineConfig({
     projects: [
       ...packages.map((name) => project(name, `packages/${name}`)),
       project("test-fixtures", "test-fixtures"),
+      project("simulation", "simulation"),
+      project("demo", "demo"),
     ],
   },
 });

@@ -1,3 +1,6 @@
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { Coordinator, CoordinatorOptions } from "./api.ts";
 import type { Backend } from "./backend.ts";
 import { createCoordinator } from "./coordinator.ts";
@@ -103,9 +106,22 @@ async function backendOf(url: string, backends: BackendFactories, env: OpenOptio
   return factory({ url });
 }
 
+/** Resolved as the program would, since a strict node_modules does not show its packages to core. */
+function addressOf(name: string): string {
+  for (const from of [process.argv[1], join(process.cwd(), "index.js")]) {
+    if (from === undefined) continue;
+    try {
+      return pathToFileURL(createRequire(from).resolve(name)).href;
+    } catch {
+      // Not to be had from there: the next place, at last beside core itself.
+    }
+  }
+  return name;
+}
+
 async function load(name: string, scheme: string): Promise<Record<string, unknown>> {
   try {
-    return await import(name);
+    return await import(addressOf(name));
   } catch (cause) {
     throw new ConfigurationError(
       `"${scheme}:" needs the package ${name}, which could not be loaded. Install it (npm install ${name}), or in a bundle register it: openCoordinator(config, { backends: { "${scheme}": (url) => … } }).`,
