@@ -5,7 +5,7 @@ import { createCommands } from "./commands.ts";
 import type { Argument, Step } from "./evaluate.ts";
 import { checkLayout, checkServers, diagnose } from "./health.ts";
 import { type Partition, partition, partitionOfName } from "./keys.ts";
-import { limited, within } from "./limit.ts";
+import { forked, limited, within } from "./limit.ts";
 import { createReader, type Reader } from "./reader.ts";
 import { renewAll } from "./renew.ts";
 import { acquireResult, listed, overruleResult, releaseResult, viewOrNull } from "./replies.ts";
@@ -178,8 +178,8 @@ export function backendWith(options: RedisStreamsBackendOptions, scripts: Script
 
     async renew(requests, call) {
       const namespaces = new Set(requests.map(({ name }) => name.namespace));
-      await Promise.all([...namespaces].map((namespace) => ready(namespace, call)));
-      return await renewAll(commands, scripts.renew, place, requests, call);
+      for (const namespace of namespaces) await ready(namespace, call);
+      return await forked(call, (each) => renewAll(commands, scripts.renew, place, requests, each));
     },
 
     async release(request, call) {
@@ -229,8 +229,8 @@ export function backendWith(options: RedisStreamsBackendOptions, scripts: Script
       const { namespace, limit } = request;
       await ready(namespace, call);
       const indexes = Array.from({ length: partitions }, (_, index) => index);
-      const pages = await Promise.all(
-        indexes.map((index) => listPartition(partition(namespace, index), request, call)),
+      const pages = await forked(call, (each) =>
+        Promise.all(indexes.map((index) => listPartition(partition(namespace, index), request, each))),
       );
       return pages
         .flat()

@@ -53,18 +53,23 @@ export async function evaluateReplicated(
 ): Promise<unknown> {
   const [key] = step.keys;
   const node = to.isCluster ? ownerOf(to, key) : to;
-  const attempt = (way: Way): Promise<unknown[]> =>
-    Promise.all([
-      send(node, way, step),
+  async function attempt(way: Way): Promise<unknown> {
+    const answering = send(node, way, step);
+    const reaching = Promise.all([
       node.call("hset", ackKey(key), "at", 1),
       node.call("wait", replicas, waitMs),
     ]);
-  try {
-    const [answer, , reached] = await byHashOrText(attempt);
-    if (Number(reached) >= replicas || isRefusal(answer)) return answer;
+    reaching.catch(() => {}); // `answering` fails too, or it is awaited below
+    const answer = await answering;
+    if (isRefusal(answer)) return answer;
+    const [, reached] = await reaching;
+    if (Number(reached) >= replicas) return answer;
     throw new UnavailableError(
       `the step happened, but only ${Number(reached)} of ${replicas} replicas confirmed it within ${waitMs} ms`,
     );
+  }
+  try {
+    return await byHashOrText(attempt);
   } catch (error) {
     if (!to.isCluster || !isReply(error, "MOVED")) throw error;
     await to.call("exists", key); // follows the redirection and learns from it

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { CallOptions } from "@coord/core";
 
 /** Options of a call of our own, which nobody aborts. */
@@ -21,6 +22,23 @@ export async function limited<T>(
     return await Promise.race([work, over.promise]);
   } finally {
     clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Runs a call that sends many commands: they listen to a signal of their own, the caller's gets one listener. */
+export async function forked<T>(
+  { signal, timeoutMs }: CallOptions,
+  work: (call: CallOptions) => Promise<T>,
+): Promise<T> {
+  const fork = new AbortController();
+  setMaxListeners(0, fork.signal);
+  const onAbort = (): void => fork.abort(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await work({ signal: fork.signal, timeoutMs });
+  } finally {
     signal.removeEventListener("abort", onAbort);
   }
 }

@@ -20,7 +20,9 @@ export interface Reader {
 }
 
 /** How long one XREAD blocks, in ms. */
-const blockMs = 5000;
+const blockMs = 10_000;
+/** How long a call of the reader's own may take, in ms. */
+const callMs = 5000;
 /** How late its answer may be before the connection counts as dead, in ms. */
 const graceMs = 2500;
 /** How often the stream and the places in line are renewed, in ms. */
@@ -114,7 +116,7 @@ export function createReader({ source, commands, scripts, partition, onEnd }: Re
   }
 
   function leave(key: string): void {
-    void unwatch(key, blockMs);
+    void unwatch(key, callMs);
   }
 
   function deliver(reply: unknown): void {
@@ -133,7 +135,7 @@ export function createReader({ source, commands, scripts, partition, onEnd }: Re
   }
 
   async function connect(): Promise<RedisClient> {
-    const node = await commands.masterOf(stream, within(blockMs));
+    const node = await commands.masterOf(stream, within(callMs));
     const client = await source.forReader(node);
     let reason: unknown;
     client.on("error", (error) => (reason = error));
@@ -142,7 +144,7 @@ export function createReader({ source, commands, scripts, partition, onEnd }: Re
     });
     connected.catch(() => {});
     blocked = client;
-    await limited(connected, { signal: stopping.signal, timeoutMs: blockMs }, notConnected);
+    await limited(connected, { signal: stopping.signal, timeoutMs: callMs }, notConnected);
     return client;
   }
 
@@ -158,7 +160,7 @@ export function createReader({ source, commands, scripts, partition, onEnd }: Re
       try {
         const client = await connect();
         // What happened meanwhile is unknown: places may be gone, the stream too.
-        if (failures > 0) await register([...watchers.keys()], within(blockMs));
+        if (failures > 0) await register([...watchers.keys()], within(callMs));
         live = true;
         up.resolve();
         if (failures > 0) wakeEverything();
@@ -183,7 +185,7 @@ export function createReader({ source, commands, scripts, partition, onEnd }: Re
     if (started) return;
     started = true;
     refresh = setInterval(() => {
-      registerAnew([...watchers.keys()], within(blockMs)).catch(() => {}); // the next one, or a reconnect, repeats it
+      registerAnew([...watchers.keys()], within(callMs)).catch(() => {}); // the next one, or a reconnect, repeats it
     }, refreshMs);
     refresh.unref();
     void run();
