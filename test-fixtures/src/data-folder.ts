@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killFamily } from "./process-tree.ts";
+import { commandLineOf, killFamily } from "./process-tree.ts";
 
 const root = join(tmpdir(), `coord-fixtures-${process.getuid?.() ?? "user"}`);
 
@@ -18,14 +18,12 @@ export function isAlive(pid: number): boolean {
 /** Ends what a dead test process left behind: only a process whose command line names the folder is touched. */
 function killLeftovers(folder: string): void {
   let pid: number;
-  let commandLine: string;
   try {
     pid = Number(readFileSync(join(folder, "server.pid"), "utf8"));
-    commandLine = readFileSync(`/proc/${pid}/cmdline`, "utf8");
   } catch {
-    return; // Nothing was started, it is gone, or there is no /proc.
+    return; // Nothing was started.
   }
-  if (commandLine.includes(folder)) killFamily(pid);
+  if (commandLineOf(pid).includes(folder)) killFamily(pid);
 }
 
 /** Removes the folders of test processes that no longer live. */

@@ -27,6 +27,18 @@ function processes(): [pid: number, parentPid: number][] {
   return found;
 }
 
+/** Empty when there is no such process. */
+export function commandLineOf(pid: number): string {
+  if (process.platform !== "linux") {
+    return spawnSync("ps", ["-o", "command=", "-p", String(pid)], { encoding: "utf8" }).stdout;
+  }
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
 /** The process and everything below it, parents first; PostgreSQL's workers leave the process group, hence by parent. */
 export function familyOf(pid: number): number[] {
   const all = processes();

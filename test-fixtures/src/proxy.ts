@@ -133,18 +133,15 @@ export async function startProxy(target: string): Promise<Proxy> {
         if (link.isSilent) return false;
         bytes.toClient += chunk.length;
         if (isAsking) roundTrips++;
-        const isAnswer = isAsking;
         isAsking = false;
         if (hit === undefined) return true;
-        if (isAnswer) {
-          link.isSilent = true;
-          // The end comes after the request's last byte, so the server still carries out all of it.
-          if (hit.ending === "cut") {
-            client.resetAndDestroy();
-            server.end();
-          }
-          hit.done();
+        link.isSilent = true;
+        // The end comes after the request's last byte, so the server still carries out all of it.
+        if (hit.ending === "cut") {
+          client.resetAndDestroy();
+          server.end();
         }
+        hit.done();
         return false;
       },
     });

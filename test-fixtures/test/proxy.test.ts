@@ -4,12 +4,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Proxy, startProxy } from "../src/index.ts";
 
-/** A server that answers each line with `ok LINE`, in two pieces, and remembers what it was told. */
+/**
+ * A server that answers each line with `ok LINE`, in two pieces, and remembers what it was told. It hangs up at `bye`,
+ * and reads no further after `wait` until the test opens the gate.
+ */
 let server: Server;
 let proxy: Proxy;
 let told: string[];
 let sockets: Set<Socket>;
 let clients: Client[];
+let openGate: () => void;
 
 interface Client {
   /** Sends a line and resolves with the answer; rejects when the connection ends first. */
@@ -45,10 +49,26 @@ const patience = { timeout: 10_000 };
 
 const silent = (asking: Promise<string>): Promise<string> => Promise.race([asking, sleep(150, "silence")]);
 
+async function answer(socket: Socket, line: string, gate: Promise<void>): Promise<void> {
+  if (line === "bye") socket.destroy();
+  if (line === "wait") {
+    socket.pause();
+    await gate;
+  }
+  socket.write("ok ");
+  await sleep(10);
+  socket.write(`${line}\n`);
+  await sleep(10);
+  socket.resume();
+}
+
 beforeEach(async () => {
   told = [];
   clients = [];
   sockets = new Set();
+  const gate = new Promise<void>((resolve) => {
+    openGate = resolve;
+  });
   server = createServer((socket) => {
     sockets.add(socket);
     socket.setNoDelay(true);
@@ -60,8 +80,7 @@ beforeEach(async () => {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
         told.push(line);
-        socket.write("ok ");
-        setImmediate(() => socket.write(`${line}\n`));
+        void answer(socket, line, gate);
       }
     });
   });
@@ -204,12 +223,37 @@ describe("a proxy", () => {
     await expect(asking).rejects.toThrow("connection lost");
   });
 
-  test("delivers the request of a client that leaves before the reply it will not get", async () => {
+  test("delivers to the last byte what a client had sent before the reply it will not get", async () => {
     const client = await connect();
-    const { done } = proxy.swallowReply({ match: (chunk) => chunk.includes("last") });
-    client.socket.write("last\n", () => client.socket.resetAndDestroy());
+    const { done } = proxy.swallowReply();
+    client.socket.write("wait\n");
+    await expect.poll(() => told, patience).toEqual(["wait"]);
+    client.socket.write("more\n");
+    await expect.poll(() => proxy.bytes.toServer, patience).toBe(10);
+    openGate();
     await done;
-    await expect.poll(() => told, patience).toEqual(["last"]);
+    await expect.poll(() => told, patience).toEqual(["wait", "more"]);
+  });
+
+  test("delivers it also when the client resets the connection meanwhile", async () => {
+    const client = await connect();
+    const { done } = proxy.swallowReply();
+    client.socket.write("wait\n");
+    await expect.poll(() => told, patience).toEqual(["wait"]);
+    client.socket.write("more\n");
+    await expect.poll(() => proxy.bytes.toServer, patience).toBe(10);
+    client.socket.resetAndDestroy();
+    await sleep(20);
+    openGate();
+    await done;
+    await expect.poll(() => told, patience).toEqual(["wait", "more"]);
+  });
+
+  test("does not wait for ever for a server that hangs up instead of answering", async () => {
+    const client = await connect();
+    const { done } = proxy.swallowReply();
+    await expect(client.ask("bye")).rejects.toThrow("connection lost");
+    await expect(done).resolves.toBeUndefined();
   });
 
   test("forgets a swallow that heal comes before", async () => {
