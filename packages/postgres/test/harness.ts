@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import type { AcquireRequest, CallOptions, Name, OverruleRequest, ReleaseRequest } from "@coord/core";
 import type { PooledConnection, PostgresPool, QueryConfig } from "../src/index.ts";
 
@@ -40,7 +40,7 @@ export function overruleRequest(
   return { name, grantId: freshId(), fence, released: false, sealed: false, retainMs: 3_600_000, ...wishes };
 }
 
-/** The pool with every statement's text changed, and what was sent. Nothing is prepared by name then. */
+/** The pool with every statement's text changed, and what was sent; changed texts get names of their own. */
 export function rewriting(
   pool: PostgresPool,
   rewrite: (text: string) => string,
@@ -54,10 +54,11 @@ export function rewriting(
     connect: async () => {
       const connection = await pool.connect();
       const changed: PooledConnection = {
-        query: ({ text, values, query_timeout }: QueryConfig) => {
+        query: ({ text, name, ...rest }: QueryConfig) => {
           sent.push(text);
-          const config = { text: rewrite(text), ...(query_timeout !== undefined && { query_timeout }) };
-          return connection.query(values === undefined ? config : { ...config, values });
+          const digest = createHash("sha256").update(rewrite(text)).digest("hex").slice(0, 12);
+          const named = name === undefined ? {} : { name: `${name}_${digest}` };
+          return connection.query({ text: rewrite(text), ...rest, ...named });
         },
         release: (destroy) => connection.release(destroy),
         on: (event, listener) => connection.on(event, listener),

@@ -23,7 +23,7 @@ describe.each([18, 15] as const)("PostgreSQL %i", async (version) => {
     async () => {
       const clock = { nowMs: 1_763_725_844_000 };
       const [one, two] = pools.map((pool) =>
-        postgresBackend({ client: onClock(clock, pool), listen: false }),
+        postgresBackend({ client: onClock(clock, pool), listen: false, prepare: false }),
       );
       if (one === undefined || two === undefined) throw new Error("two clients are needed");
       await one.setup(call());

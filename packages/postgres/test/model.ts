@@ -8,6 +8,7 @@ export interface TestClock {
   nowMs: number;
 }
 
+/** Each time is another text, so nothing is prepared by name. */
 export const onClock = (clock: TestClock, pool: PostgresPool): PostgresPool =>
   rewriting(pool, (text) =>
     text.replaceAll(
