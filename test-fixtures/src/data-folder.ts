@@ -27,7 +27,7 @@ function killLeftovers(folder: string): void {
 }
 
 /** Removes the folders of test processes that no longer live. */
-export function sweepDataFolders(): void {
+function sweepDataFolders(): void {
   for (const name of readdirSync(root)) {
     const owner = /^[a-z]+-(\d+)-/.exec(name)?.[1];
     if (owner === undefined || isAlive(Number(owner))) continue;

@@ -25,7 +25,7 @@ const buildInfo = ((): Buffer => {
 const isWhole = (bytes: Buffer): boolean => bytes.length >= 4 && bytes.length >= bytes.readInt32LE(0);
 
 /** Asks for the version of MongoDB that the server is, or stands in for. */
-export async function probeMongodb(port: number, host = "127.0.0.1"): Promise<string | undefined> {
+async function probeMongodb(port: number, host = "127.0.0.1"): Promise<string | undefined> {
   const reply = await exchange({ host, port }, buildInfo, isWhole);
   return /version\0.{4}([\d.]+)/s.exec(reply?.toString("latin1") ?? "")?.[1];
 }

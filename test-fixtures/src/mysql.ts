@@ -15,7 +15,7 @@ export interface MysqlOptions {
 }
 
 /** Reads the greeting, which a server sends first and only once it accepts sessions. */
-export async function probeMysql(port: number, host = "127.0.0.1"): Promise<string | undefined> {
+async function probeMysql(port: number, host = "127.0.0.1"): Promise<string | undefined> {
   const greeting = await exchange({ host, port }, "", (bytes) => bytes.includes(0, 5));
   // MariaDB pretends to be 5.5.5 to old clients.
   return /^.{4}\n(?:5\.5\.5-)?([\d.]+)/s.exec(greeting?.toString("latin1") ?? "")?.[1];

@@ -15,7 +15,7 @@ export interface RedisOptions {
 }
 
 /** Asks for the version; a server that still loads its data, or wants a password, does not count as ready. */
-export async function probeRedis(port: number, host = "127.0.0.1"): Promise<string | undefined> {
+async function probeRedis(port: number, host = "127.0.0.1"): Promise<string | undefined> {
   const request = "PING\r\nINFO server\r\n";
   const reply = await exchange(
     { host, port },

@@ -15,7 +15,7 @@ export interface Kinds {
 }
 
 /** How one kind of server is got from each provider. */
-export interface Recipe<Options> {
+interface Recipe<Options> {
   /** Words for what differs from the plain server; they are part of its environment variable. */
   variant?(options: Options): (string | undefined)[];
   /** Throws `FixtureMissing` where this machine cannot. */

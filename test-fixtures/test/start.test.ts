@@ -30,12 +30,16 @@ describe("start", () => {
     expect(await start("redis", { flavor: "valkey", cluster: 3 })).toMatchObject({ provider: "environment" });
   });
 
-  test("does not take a server from the environment when settings were asked for", async () => {
-    vi.stubEnv("COORD_TEST_POSTGRES_URL", "postgres://db.example/one");
-    const server = await start("postgres", { settings: { work_mem: "1MB" } });
-    await server.stop();
-    expect(server.provider).not.toBe("environment");
-  });
+  test(
+    "does not take a server from the environment when settings were asked for",
+    { timeout: 60_000 },
+    async () => {
+      vi.stubEnv("COORD_TEST_POSTGRES_URL", "postgres://db.example/one");
+      const server = await start("postgres", { settings: { work_mem: "1MB" } });
+      await server.stop();
+      expect(server.provider).not.toBe("environment");
+    },
+  );
 
   test("refuses a provider it does not know", async () => {
     vi.stubEnv("COORD_FIXTURES", "magic");
