@@ -16,6 +16,7 @@ export default defineConfig({
       project("test-fixtures", "test-fixtures"),
       project("simulation", "simulation"),
       project("demo", "demo"),
+      project("newcomer", "newcomer"),
     ],
   },
 });

@@ -106,7 +106,7 @@ export function checkWait(value: unknown): number {
   return checkMs("waitMs", value, { min: 0, max: Number.MAX_SAFE_INTEGER, infinite: true });
 }
 
-export function checkRetain(value: unknown, min = limits.minRetainMs): number | null {
+export function checkRetain(value: unknown, min: number = limits.minRetainMs): number | null {
   return value === null ? null : checkMs("retainMs", value, { min, max: Number.MAX_SAFE_INTEGER });
 }
 

