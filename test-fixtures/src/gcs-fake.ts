@@ -102,7 +102,15 @@ function listen(server: HttpServer, port: number): Promise<number> {
 
 const ignore = (): void => {};
 
-export async function startFakeGcs(): Promise<FakeGcs> {
+export interface FakeGcsOptions {
+  /** The clock that `shiftMs` is added to, in milliseconds since 1970. @default this machine's */
+  readonly clockMs?: (() => number) | undefined;
+}
+
+// Not `Date.now`, which tests set wrong to play a client whose clock is off.
+const machineMs = (): number => Math.floor(performance.timeOrigin + performance.now());
+
+export async function startFakeGcs({ clockMs = machineMs }: FakeGcsOptions = {}): Promise<FakeGcs> {
   const buckets = new Map<string, FakeBucket>();
   const sockets = new Set<Socket>();
   let open: Promise<void> = Promise.resolve();
@@ -156,8 +164,7 @@ export async function startFakeGcs(): Promise<FakeGcs> {
       resume();
     },
   };
-  // Not `Date.now`, which tests set wrong to play a client whose clock is off.
-  const nowMs = (): number => Math.floor(performance.timeOrigin + performance.now()) + fake.shiftMs;
+  const nowMs = (): number => clockMs() + fake.shiftMs;
   const rules = {
     nowMs,
     minGapMs: () => fake.minGapMs,

@@ -1,5 +1,6 @@
+import { randomUUID } from "node:crypto";
 import { Storage } from "@google-cloud/storage";
-import type { Backend, CallOptions, Name } from "@coord/core";
+import type { AcquireRequest, Backend, CallOptions, Name } from "@coord/core";
 import { type FakeGcs, type FakeRequest, startFakeGcs } from "@coord/test-fixtures";
 import { gcsBackend } from "../src/index.ts";
 import type { GcsBucket } from "../src/index.ts";
@@ -24,11 +25,12 @@ export interface FakeStore {
 
 export const bucketName = "leases";
 
-export async function openFakeStore(): Promise<FakeStore> {
-  const fake = await startFakeGcs();
+/** With `startMs` all clocks stand still, from then on, but for `pass`. */
+export async function openFakeStore(startMs?: number): Promise<FakeStore> {
+  const fake = await startFakeGcs({ clockMs: startMs === undefined ? undefined : () => startMs });
   fake.addBucket(bucketName);
   let passedMs = 0;
-  const monotonicMs = (): number => performance.now() + passedMs;
+  const monotonicMs = (): number => (startMs ?? performance.now()) + passedMs;
   const bucket = (endpoint = fake.url): ReturnType<Storage["bucket"]> =>
     new Storage({ apiEndpoint: endpoint, projectId: "p" }).bucket(bucketName);
   return {
@@ -60,3 +62,35 @@ export const callOptions = (timeoutMs = 5000): CallOptions => ({
   signal: new AbortController().signal,
   timeoutMs,
 });
+
+type Optional<Request> = Partial<Omit<Request, "name" | "grantId">>;
+
+export function acquireRequest(
+  name: Name,
+  grantId: string,
+  wishes: Optional<AcquireRequest> = {},
+): AcquireRequest {
+  return { name, grantId, holder: "h", ttlMs: 30_000, sealed: false, retainMs: 60_000, ...wishes };
+}
+
+export interface Granted {
+  readonly name: Name;
+  readonly grantId: string;
+  readonly fence: bigint;
+  readonly ttlMs: number;
+  readonly sealed: boolean;
+  readonly retainMs: number;
+}
+
+/** A grant, with all that its renewals and its release ask for. */
+export async function granted(
+  backend: Backend,
+  name: Name,
+  wishes: Optional<AcquireRequest> = {},
+): Promise<Granted> {
+  const request = acquireRequest(name, randomUUID(), wishes);
+  const result = await backend.acquire(request, callOptions());
+  if (result.outcome !== "granted") throw new Error(`refused: ${result.reason}`);
+  const { grantId, ttlMs } = request;
+  return { name, grantId, fence: result.fence, ttlMs, sealed: false, retainMs: 60_000 };
+}
