@@ -20,7 +20,7 @@ export async function renewBatch(
   requests: readonly RenewRequest[],
   limitMs: number,
 ): Promise<RenewOutcome[]> {
-  const batch = randomBytes(12);
+  const batch = randomBytes(12).toString("hex");
   const operations = requests.map((request) => renewStatement(request, batch));
   const maxTimeMS = Math.ceil(Math.min(lockLimitMs, limitMs / 2));
   let locked = false;
@@ -58,7 +58,7 @@ export async function renewBatch(
 async function readApplied(
   target: Target,
   requests: readonly RenewRequest[],
-  batch: Uint8Array,
+  batch: string,
   maxTimeMS: number,
 ): Promise<(request: RenewRequest) => RenewOutcome | undefined> {
   const ids = requests.map((request) => idOf(request.name));

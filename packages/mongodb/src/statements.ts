@@ -139,11 +139,11 @@ export function acquireStatement(request: AcquireRequest): Statement {
 }
 
 /**
- * In: one renewal, and 12 random bytes of its batch. They make each renewal a real change, so that the
- * server's count of modified documents is exact, and tell afterwards which entries of a batch were applied.
+ * In: one renewal, and random text for its batch. It makes each renewal a real change, so that the
+ * server's count of modified documents is exact, and tells afterwards which entries of a batch were applied.
  * The filter holds no `$$NOW`: DocumentDB refuses it there (code 9) once there is a second index.
  */
-export function renewStatement(request: RenewRequest, batch: Uint8Array): UpdateOne {
+export function renewStatement(request: RenewRequest, batch: string): UpdateOne {
   const { payload, payloadSeq } = request;
   const newer = { $lt: ["$payloadSeq", literal(payloadSeq)] };
   const saved = payload !== undefined &&
@@ -160,8 +160,8 @@ export function renewStatement(request: RenewRequest, batch: Uint8Array): Update
   return { updateOne: { filter: ofGrant(request), update: stages(verdict, renewed) } };
 }
 
-/** In: the batch's bytes. Out, per document: whose it is, whether that batch renewed it, whether it is held. */
-export const renewedProjection = (batch: Uint8Array): Fields => ({
+/** In: the batch's text. Out, per document: whose it is, whether that batch renewed it, whether it is held. */
+export const renewedProjection = (batch: string): Fields => ({
   grantId: 1,
   fence: 1,
   applied: { $eq: ["$batch", literal(batch)] },
@@ -226,7 +226,7 @@ const ofGrant = ({ name, grantId, fence: granted }: Grant): Fields => ({
  * Inside the caller's transaction. It must write: a transaction that only read the lease would not conflict
  * with a takeover. Out: what is left of the lease; null = another grant.
  */
-export function verifyStatement(grant: Grant, guard: Uint8Array): Statement {
+export function verifyStatement(grant: Grant, guard: string): Statement {
   return {
     filter: ofGrant(grant),
     pipeline: [{ $set: { guard: literal(guard) } }],

@@ -47,7 +47,7 @@ export function within(connection: Connection, session: MongoSession): Within {
   return {
     verify: ({ grant }) =>
       inside("verify", async (target) => {
-        const document = await run(target, verifyStatement(grant, randomBytes(12)));
+        const document = await run(target, verifyStatement(grant, randomBytes(12).toString("hex")));
         const remainingMs = isObject(document) ? Number(document["remainingMs"]) : 0;
         if (remainingMs > 0) return;
         const { key } = grant.name;

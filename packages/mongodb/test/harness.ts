@@ -14,7 +14,7 @@ const isWrite = (chunk: Buffer): boolean =>
   chunk.includes("findAndModify") || chunk.includes("\u0002update\0");
 
 export interface Changed {
-  /** Stands between the first backend and its database. */
+  /** Stands between both backends and their database. */
   readonly change?: ((db: Db) => MongoDatabase) | undefined;
 }
 
@@ -63,7 +63,9 @@ export function mongodbHarness(server: Server, client: MongoClient, { change }: 
       backend,
       namespace,
       async second() {
-        const second = mongodbBackend({ url: server.url });
+        const second = mongodbBackend(
+          change === undefined ? { url: server.url } : { db: change(client.db()) },
+        );
         closing.push(() => second.close());
         return second;
       },
