@@ -215,6 +215,8 @@ async function attempt(
     const request = { name, grantId, holder, ttlMs, sealed, payload, retainMs, ifFence, from, withPayload };
     let sentAt = clock.now();
     let unanswered = false;
+    // Set once nobody will use a grant of this id; until then a late answer is one more answer to what is used.
+    let useless = false;
     let result: AcquireResult;
     try {
       result = await untilKnown(keepers, { until: Math.max(until, sentAt + limitMs), signal }, async () => {
@@ -222,7 +224,7 @@ async function attempt(
         unanswered = true;
         context.attempts = (context.attempts ?? 0) + 1;
         const onLate = (late: AcquireResult): void => {
-          if (late.outcome === "granted") giveBack(keepers, spec, grantId);
+          if (useless && late.outcome === "granted") giveBack(keepers, spec, grantId);
         };
         const answer = await call(
           host,
@@ -233,6 +235,7 @@ async function attempt(
         return answer;
       });
     } catch (error) {
+      useless = true;
       const nothingSent = error instanceof UnavailableError && error.notDone && context.attempts === 1;
       if (unanswered && !nothingSent) giveBack(keepers, spec, grantId);
       throw error;
@@ -255,16 +258,22 @@ async function attempt(
         key: spec.key,
       });
       if (signal?.aborted) {
+        useless = true;
         giveBack(keepers, spec, grantId);
         signal.throwIfAborted();
       }
       if (holding.start()) return { holding, payload: result.payload };
+      useless = true;
       // Answered too late to be of use: given back, and tried anew under a fresh id.
       await sendRelease(keepers, spec, grantId, result.fence).catch(() => undefined);
     } else if (result.reason === "spent" && result.record !== null) {
       // A reply of ours was lost and the lease lapsed meanwhile; nothing ran under it.
+      useless = true;
       await sendRelease(keepers, spec, grantId, result.record.fence).catch(() => undefined);
-    } else return { refused: result };
+    } else {
+      useless = true;
+      return { refused: result };
+    }
     signal?.throwIfAborted();
     if (clock.now() >= Math.max(until, sentAt + limitMs))
       throw new UnavailableError(
