@@ -50,7 +50,7 @@ export function rewriting(
     totalCount: 0,
     options: pool.options,
     sent,
-    on: (event, listener) => pool.on(event, listener),
+    on: () => {},
     connect: async () => {
       const connection = await pool.connect();
       const changed: PooledConnection = {
