@@ -17,6 +17,7 @@ export default defineConfig({
       project("simulation", "simulation"),
       project("demo", "demo"),
       project("newcomer", "newcomer"),
+      project("docs", "docs"),
     ],
   },
 });
