@@ -1,8 +1,9 @@
-import { isPool, type PostgresClient, type PostgresPool } from "./client.ts";
+import { ignore, isPool, type PostgresClient, type PostgresPool } from "./client.ts";
 import { type Run, runOn } from "./database.ts";
 import { createHub, type Hub } from "./hub.ts";
 import { earOfPglite, earOfPool, earOfUrl } from "./notifications.ts";
-import { loadPg, type PostgresBackendOptions } from "./options.ts";
+import type { PostgresBackendOptions } from "./options.ts";
+import { loadPg } from "./driver.ts";
 import { toCoordError } from "./errors.ts";
 import { named } from "./statements.ts";
 
@@ -77,7 +78,8 @@ function lazyPool(url: string): { run: Run; close: () => Promise<void> } {
     close: async () => {
       if (isClosed) return;
       isClosed = true;
-      await (await pool)?.end();
+      const made = await pool?.catch(ignore);
+      await made?.end();
     },
   };
 }

@@ -111,6 +111,8 @@ export function createHub(
     });
     ear = opened;
     try {
+      // Nobody waits for an opening when all is closed: it ends itself.
+      if (isClosed) throw new UnavailableError("the backend was closed", { notDone: true });
       await listen(probeChannel);
       for (const channel of new Set([...topics].map((topic) => topic.channel))) await listen(channel);
       if (!(await isDelivered())) {
@@ -120,7 +122,6 @@ export function createHub(
         );
       }
       if (!isHere) throw new UnavailableError("the listening connection dropped at once");
-      if (isClosed) throw new UnavailableError("the backend was closed");
     } catch (error) {
       if (ear === opened) await drop();
       else await opened.close().catch(ignore);
@@ -196,7 +197,6 @@ export function createHub(
       topics.clear();
       down.clear();
       clearTimeout(retryTimer);
-      await opening?.catch(ignore);
       await drop();
     },
   };

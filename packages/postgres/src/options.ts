@@ -1,6 +1,5 @@
-import { ConfigurationError, InvalidArgumentError } from "@coord/core";
+import { InvalidArgumentError } from "@coord/core";
 import { isPool, type PostgresClient } from "./client.ts";
-import { codeOf } from "./errors.ts";
 import type { TableOptions } from "./schema.ts";
 
 interface CommonOptions extends TableOptions {
@@ -62,18 +61,5 @@ export function checkOptions(options: PostgresBackendOptions): void {
       throw new InvalidArgumentError(`listen must be false or { url }, got ${String(listen)}`);
     }
     checkUrl("listen.url", listen.url);
-  }
-}
-
-/** The driver, on first use: whoever passes a client in needs no `pg`. */
-export async function loadPg(): Promise<typeof import("pg")> {
-  try {
-    return await import("pg");
-  } catch (error) {
-    if (codeOf(error) !== "ERR_MODULE_NOT_FOUND") throw error;
-    throw new ConfigurationError(
-      "a PostgreSQL URL needs the package `pg`, which is not installed; run `npm install pg` or pass `client`",
-      { cause: error },
-    );
   }
 }

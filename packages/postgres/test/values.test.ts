@@ -2,7 +2,7 @@ import { start } from "@coord/test-fixtures";
 import pg from "pg";
 import { afterAll, expect, test } from "vitest";
 import { postgresBackend } from "../src/index.ts";
-import { acquireRequest, call, freshName, releaseRequest } from "./harness.ts";
+import { acquireRequest, call, freshName, releaseRequest, rewriting } from "./harness.ts";
 
 const server = await start("postgres");
 const pool = new pg.Pool({ connectionString: server.url });
@@ -93,4 +93,57 @@ test("a ttl or a fence beyond what PostgreSQL counts is refused by it, not round
   await expect(
     backend.acquire(acquireRequest(freshName(), { ifFence: 2n ** 64n }), call()),
   ).rejects.toMatchObject(refused);
+});
+
+test("a replica's answer is none, and its connection is dropped", async () => {
+  const replica = new pg.Pool({ connectionString: server.url });
+  const client = rewriting(replica, (text) => text.replaceAll("pg_is_in_recovery()", "true"));
+  const lagging = postgresBackend({ client, listen: false });
+  const name = freshName();
+  await backend.acquire(acquireRequest(name), call());
+  const refused = { code: "COORD_UNAVAILABLE", notDone: true };
+  await expect(lagging.inspect(name, call())).rejects.toMatchObject(refused);
+  await expect(lagging.list({ ...name, prefix: "", limit: 1 }, call())).rejects.toMatchObject(refused);
+  expect(replica.totalCount).toBe(0);
+  await replica.end();
+});
+
+test("a single client is enough", async () => {
+  const client = new pg.Client(server.url);
+  await client.connect();
+  const single = postgresBackend({ client });
+  const request = acquireRequest(freshName());
+  expect(await single.acquire(request, call())).toMatchObject({ outcome: "granted" });
+  expect(await backend.inspect(request.name, call())).toMatchObject({ state: "held" });
+  await single.close();
+  await client.end();
+});
+
+test("cycles and renewals rewrite records in their page, without touching an index", async () => {
+  const { namespace } = freshName();
+  const grants = Array.from({ length: 300 }, (_, index) => acquireRequest({ namespace, key: `k${index}` }));
+  const cycle = async (): Promise<void> => {
+    for (const { name } of grants) {
+      const request = acquireRequest(name);
+      const result = await backend.acquire(request, call());
+      if (result.outcome === "refused") throw new Error("refused");
+      const grant = { name, grantId: request.grantId, fence: result.fence };
+      await backend.renew([{ ...grant, ttlMs: 90_000 }], call());
+      await backend.release(releaseRequest(grant), call());
+    }
+  };
+  await cycle();
+  const stats = async () => {
+    const text =
+      "SELECT n_tup_upd::int AS all, n_tup_hot_upd::int AS hot FROM pg_stat_user_tables WHERE relid = 'coord.lease'::regclass";
+    await Promise.all(
+      Array.from({ length: pool.totalCount }, () => pool.query("SELECT pg_stat_force_next_flush()")),
+    );
+    return (await pool.query(text)).rows[0];
+  };
+  const before = await stats();
+  await cycle();
+  const after = await stats();
+  expect(after.all - before.all).toBeGreaterThan(800);
+  expect((after.hot - before.hot) / (after.all - before.all)).toBeGreaterThan(0.95);
 });
