@@ -1,7 +1,8 @@
 /** How the real driver behaves towards a replica set: what this backend relies on, on scripted answers. */
-import { type Document, MongoClient, MongoServerError, type ClientSession } from "mongodb";
+import { type Document, MongoClient as MongoClient7, MongoServerError } from "mongodb";
+import { MongoClient as MongoClient6 } from "mongodb-6";
 import { afterEach, expect, test, vi } from "vitest";
-import { mongodbBackend } from "../src/index.ts";
+import { type MongoClientLike, mongodbBackend, type MongoSession } from "../src/index.ts";
 import { codeOf, errorOf, freshId, within } from "./calls.ts";
 import { type Answer, collectionThere, startWireServer, type WireServer } from "./wire-server.ts";
 
@@ -21,8 +22,21 @@ const stored: Document = {
 };
 const projected: Document = { ...stored, remainingMs: 60_000n };
 
+interface Session extends MongoSession {
+  withTransaction(work: () => Promise<void>): Promise<void>;
+}
+interface Client extends MongoClientLike {
+  close(): Promise<void>;
+  withSession(work: (session: Session) => Promise<void>): Promise<void>;
+}
+type Driver = new (url: string) => Client;
+const drivers: [string, Driver][] = [
+  ["driver 6", MongoClient6],
+  ["driver 7", MongoClient7],
+];
+
 let servers: WireServer[] = [];
-let clients: MongoClient[] = [];
+let clients: Client[] = [];
 afterEach(async () => {
   await Promise.all(clients.map((client) => client.close()));
   await Promise.all(servers.map((server) => server.stop()));
@@ -30,7 +44,10 @@ afterEach(async () => {
   clients = [];
 });
 
-async function serve(answer: Answer): Promise<{ server: WireServer; client: MongoClient }> {
+async function serve(
+  answer: Answer,
+  MongoClient: Driver = MongoClient7,
+): Promise<{ server: WireServer; client: Client }> {
   const server = await startWireServer((command) =>
     "listCollections" in command ? collectionThere : "endSessions" in command ? { ok: 1 } : answer(command),
   );
@@ -40,55 +57,71 @@ async function serve(answer: Answer): Promise<{ server: WireServer; client: Mong
   return { server, client };
 }
 
-test("the driver tells by a resume token that a change stream is open, long before the first change", async () => {
-  const changes: ((reply: Document) => void)[] = [];
-  const { client } = await serve((command) => {
-    if ("aggregate" in command) {
-      const cursor = { id: 5n, ns: "scripted.coord_leases", firstBatch: [], postBatchResumeToken: token(1) };
-      return { ok: 1, cursor };
-    }
-    if ("getMore" in command) return new Promise((resolve) => changes.push(resolve));
-    return { ok: 1 };
-  });
-  const backend = mongodbBackend({ client });
-  const onWake = vi.fn<() => void>();
-  const subscription = await backend.watch?.(name, onWake, within());
-  expect(subscription?.live).toBe(true);
-  expect(onWake).not.toHaveBeenCalled();
-  await vi.waitFor(() => expect(changes).toHaveLength(1));
-  const change = { _id: token(2), operationType: "update", documentKey: { _id: "n:l\u001fone" } };
-  const cursor = { id: 5n, ns: "scripted.coord_leases", nextBatch: [change], postBatchResumeToken: token(2) };
-  changes[0]?.({ ok: 1, cursor });
-  await vi.waitFor(() => expect(onWake).toHaveBeenCalledTimes(1));
-  await backend.close();
-});
+test.each(drivers)(
+  "%s: the driver tells by a resume token that a change stream is open, long before the first change",
+  async (_, MongoClient) => {
+    const changes: ((reply: Document) => void)[] = [];
+    const { client } = await serve((command) => {
+      if ("aggregate" in command) {
+        const cursor = {
+          id: 5n,
+          ns: "scripted.coord_leases",
+          firstBatch: [],
+          postBatchResumeToken: token(1),
+        };
+        return { ok: 1, cursor };
+      }
+      if ("getMore" in command) return new Promise((resolve) => changes.push(resolve));
+      return { ok: 1 };
+    }, MongoClient);
+    const backend = mongodbBackend({ client });
+    const onWake = vi.fn<() => void>();
+    const subscription = await backend.watch?.(name, onWake, within());
+    expect(subscription?.live).toBe(true);
+    expect(onWake).not.toHaveBeenCalled();
+    await vi.waitFor(() => expect(changes).toHaveLength(1));
+    const change = { _id: token(2), operationType: "update", documentKey: { _id: "n:l\u001fone" } };
+    const cursor = {
+      id: 5n,
+      ns: "scripted.coord_leases",
+      nextBatch: [change],
+      postBatchResumeToken: token(2),
+    };
+    changes[0]?.({ ok: 1, cursor });
+    await vi.waitFor(() => expect(onWake).toHaveBeenCalledTimes(1));
+    await backend.close();
+  },
+);
 
-test("a change stream that the driver resumes by itself is seen to be down and to come back", async () => {
-  let opened = 0;
-  const { client, server } = await serve((command) => {
-    if ("aggregate" in command) {
-      opened += 1;
-      const cursor = {
-        id: 5n,
-        ns: "scripted.coord_leases",
-        firstBatch: [],
-        postBatchResumeToken: token(opened),
-      };
-      return { ok: 1, cursor };
-    }
-    if ("getMore" in command) return opened === 1 ? "cut" : undefined;
-    return { ok: 1 };
-  });
-  const backend = mongodbBackend({ client });
-  const lives: boolean[] = [];
-  const subscription = await backend.watch?.(name, () => lives.push(subscription?.live === true), within());
-  await vi.waitFor(() => expect(lives.at(-1)).toBe(true), 5000);
-  expect(lives).toContain(false);
-  expect(opened).toBe(2);
-  const resumed = server.commands.filter((command) => "aggregate" in command)[1];
-  expect(JSON.stringify(resumed)).toContain("resumeAfter");
-  await backend.close();
-});
+test.each(drivers)(
+  "%s: a change stream that the driver resumes by itself is seen to be down and to come back",
+  async (_, MongoClient) => {
+    let opened = 0;
+    const { client, server } = await serve((command) => {
+      if ("aggregate" in command) {
+        opened += 1;
+        const cursor = {
+          id: 5n,
+          ns: "scripted.coord_leases",
+          firstBatch: [],
+          postBatchResumeToken: token(opened),
+        };
+        return { ok: 1, cursor };
+      }
+      if ("getMore" in command) return opened === 1 ? "cut" : undefined;
+      return { ok: 1 };
+    }, MongoClient);
+    const backend = mongodbBackend({ client });
+    const lives: boolean[] = [];
+    const subscription = await backend.watch?.(name, () => lives.push(subscription?.live === true), within());
+    await vi.waitFor(() => expect(lives.at(-1)).toBe(true), 5000);
+    expect(lives).toContain(false);
+    expect(opened).toBe(2);
+    const resumed = server.commands.filter((command) => "aggregate" in command)[1];
+    expect(JSON.stringify(resumed)).toContain("resumeAfter");
+    await backend.close();
+  },
+);
 
 test("every write asks for a majority and the journal, every inspect is linearizable, whatever the URL says", async () => {
   const { server } = await serve((command) => {
@@ -118,17 +151,20 @@ test("every write asks for a majority and the journal, every inspect is lineariz
   expect(levels).toEqual([{ level: "linearizable" }, { level: "majority" }]);
 });
 
-test("a write that the driver has sent again is answered without the projection, so it is unknown", async () => {
-  let sent = 0;
-  const { client } = await serve(() => {
-    sent += 1;
-    return sent === 1 ? "cut" : { ok: 1, value: stored };
-  });
-  const backend = mongodbBackend({ client });
-  expect(await codeOf(backend.acquire(acquireRequest, within()))).toBe("COORD_UNAVAILABLE");
-  expect(sent).toBe(2);
-  await backend.close();
-});
+test.each(drivers)(
+  "%s: a write that the driver has sent again is answered without the projection, so it is unknown",
+  async (_, MongoClient) => {
+    let sent = 0;
+    const { client } = await serve(() => {
+      sent += 1;
+      return sent === 1 ? "cut" : { ok: 1, value: stored };
+    }, MongoClient);
+    const backend = mongodbBackend({ client });
+    expect(await codeOf(backend.acquire(acquireRequest, within()))).toBe("COORD_UNAVAILABLE");
+    expect(sent).toBe(2);
+    await backend.close();
+  },
+);
 
 test("a client of its own never sends a write twice by itself", async () => {
   let sent = 0;
@@ -143,18 +179,21 @@ test("a client of its own never sends a write twice by itself", async () => {
   await backend.close();
 });
 
-test("a write that reached the primary but no majority is unknown, not done and not refused", async () => {
-  const writeConcernError = {
-    code: 64,
-    codeName: "WriteConcernTimeout",
-    errmsg: "waiting for replication timed out",
-  };
-  const { client } = await serve(() => ({ ok: 1, value: projected, writeConcernError }));
-  const backend = mongodbBackend({ client });
-  const error = await errorOf(backend.acquire(acquireRequest, within()));
-  expect(error).toMatchObject({ code: "COORD_UNAVAILABLE", notDone: false });
-  await backend.close();
-});
+test.each(drivers)(
+  "%s: a write that reached the primary but no majority is unknown, not done and not refused",
+  async (_, MongoClient) => {
+    const writeConcernError = {
+      code: 64,
+      codeName: "WriteConcernTimeout",
+      errmsg: "waiting for replication timed out",
+    };
+    const { client } = await serve(() => ({ ok: 1, value: projected, writeConcernError }), MongoClient);
+    const backend = mongodbBackend({ client });
+    const error = await errorOf(backend.acquire(acquireRequest, within()));
+    expect(error).toMatchObject({ code: "COORD_UNAVAILABLE", notDone: false });
+    await backend.close();
+  },
+);
 
 test.each([
   [11_000, { code: "COORD_UNAVAILABLE", notDone: true }],
@@ -184,59 +223,71 @@ test.each([
 
 /** A session of a client whose server has transactions. */
 async function inTransaction(
+  MongoClient: Driver,
   answer: Answer,
-  work: (session: ClientSession, client: MongoClient) => Promise<void>,
+  work: (session: Session, client: Client) => Promise<void>,
 ) {
-  const { client, server } = await serve((command) =>
-    "commitTransaction" in command || "abortTransaction" in command ? { ok: 1 } : answer(command),
+  const { client, server } = await serve(
+    (command) =>
+      "commitTransaction" in command || "abortTransaction" in command ? { ok: 1 } : answer(command),
+    MongoClient,
   );
   await client.withSession((session) => session.withTransaction(() => work(session, client)));
   return server.commands.filter((command) => "findAndModify" in command);
 }
 
-test("within sends its statements in the caller's transaction, without a write concern of their own", async () => {
-  const grant = { name, grantId: "g", fence: 7n };
-  const sent = await inTransaction(
-    () => ({ ok: 1, value: projected }),
-    async (session, client) => {
-      const backend = mongodbBackend({ client });
-      await backend.within(session).verify({ grant });
-      const end = { ...grant, sealed: true, retainMs: null, payload: "done" };
-      expect(await backend.within(session).release(end)).toEqual({ outcome: "released" });
-      await backend.close();
-    },
-  );
-  expect(sent.map((command) => command["startTransaction"])).toEqual([true, undefined]);
-  expect(sent.map((command) => command["autocommit"])).toEqual([false, false]);
-  expect(new Set(sent.map((command) => command["txnNumber"])).size).toBe(1);
-  expect(sent.map((command) => command["writeConcern"])).toEqual([undefined, undefined]);
-});
+test.each(drivers)(
+  "%s: within sends its statements in the caller's transaction, without a write concern of their own",
+  async (_, MongoClient) => {
+    const grant = { name, grantId: "g", fence: 7n };
+    const sent = await inTransaction(
+      MongoClient,
+      () => ({ ok: 1, value: projected }),
+      async (session, client) => {
+        const backend = mongodbBackend({ client });
+        await backend.within(session).verify({ grant });
+        const end = { ...grant, sealed: true, retainMs: null, payload: "done" };
+        expect(await backend.within(session).release(end)).toEqual({ outcome: "released" });
+        await backend.close();
+      },
+    );
+    expect(sent.map((command) => command["startTransaction"])).toEqual([true, undefined]);
+    expect(sent.map((command) => command["autocommit"])).toEqual([false, false]);
+    expect(new Set(sent.map((command) => command["txnNumber"])).size).toBe(1);
+    expect(sent.map((command) => command["writeConcern"])).toEqual([undefined, undefined]);
+  },
+);
 
-test("a write conflict inside a transaction comes out as the driver's, so that withTransaction runs it again", async () => {
-  let runs = 0;
-  const conflict = {
-    ok: 0,
-    code: 112,
-    codeName: "WriteConflict",
-    errmsg: "",
-    errorLabels: ["TransientTransactionError"],
-  };
-  await inTransaction(
-    () => (runs === 1 ? conflict : { ok: 1, value: projected }),
-    async (session, client) => {
-      runs += 1;
-      await mongodbBackend({ client })
-        .within(session)
-        .verify({ grant: { name, grantId: "g", fence: 7n } });
-    },
-  );
-  expect(runs).toBe(2);
-});
+test.each(drivers)(
+  "%s: a write conflict inside a transaction comes out as the driver's, so that withTransaction runs it again",
+  async (_, MongoClient) => {
+    let runs = 0;
+    const conflict = {
+      ok: 0,
+      code: 112,
+      codeName: "WriteConflict",
+      errmsg: "",
+      errorLabels: ["TransientTransactionError"],
+    };
+    await inTransaction(
+      MongoClient,
+      () => (runs === 1 ? conflict : { ok: 1, value: projected }),
+      async (session, client) => {
+        runs += 1;
+        await mongodbBackend({ client })
+          .within(session)
+          .verify({ grant: { name, grantId: "g", fence: 7n } });
+      },
+    );
+    expect(runs).toBe(2);
+  },
+);
 
 test.each([null, { ...stored, remainingMs: 0n }, { ...stored, remainingMs: -5n }])(
   "verify of a lease that is not held any more is lost (%o)",
   async (value) => {
     const lost = inTransaction(
+      MongoClient7,
       () => ({ ok: 1, value }),
       (session, client) =>
         mongodbBackend({ client })
@@ -247,12 +298,54 @@ test.each([null, { ...stored, remainingMs: 0n }, { ...stored, remainingMs: -5n }
   },
 );
 
-test("within refuses a session without an open transaction", async () => {
-  const { client } = await serve(() => ({ ok: 1, value: projected }));
+test.each(drivers)("%s: within refuses a session without an open transaction", async (_, MongoClient) => {
+  const { client } = await serve(() => ({ ok: 1, value: projected }), MongoClient);
   const verifying = client.withSession((session) =>
     mongodbBackend({ client })
       .within(session)
       .verify({ grant: { name, grantId: "g", fence: 7n } }),
   );
   expect(await codeOf(verifying)).toBe("COORD_INVALID_ARGUMENT");
+});
+
+test("an acquire that took long is repeated, as it may have waited for a lock with an old $$NOW", async () => {
+  let sent = 0;
+  const { client } = await serve(async () => {
+    sent += 1;
+    if (sent === 1) await new Promise((resolve) => setTimeout(resolve, 400));
+    return { ok: 1, value: { ...projected, remainingMs: sent === 1 ? 59_600n : 60_000n } };
+  });
+  const backend = mongodbBackend({ client });
+  expect(await backend.acquire(acquireRequest, within())).toMatchObject({ outcome: "granted", fence: 7n });
+  expect(sent).toBe(2);
+  await backend.acquire(acquireRequest, within());
+  expect(sent).toBe(3);
+  await backend.close();
+});
+
+test("of a batch held up by a locked document only that one is unknown, the others are asked for alone", async () => {
+  const ids = ["before", "locked", "after", "gone"].map((key) => `n:l\u001f${key}`);
+  const updates: string[][] = [];
+  const { client } = await serve((command) => {
+    if ("find" in command) {
+      const documents = ids.slice(0, 3).map((_id) => {
+        return { _id, grantId: "g", fence: 7n, applied: _id === ids[0], held: true };
+      });
+      return { ok: 1, cursor: { id: 0n, ns: "scripted.coord_leases", firstBatch: documents } };
+    }
+    const asked: string[] = command["updates"].map((update: Document) => String(update["q"]["_id"]));
+    updates.push(asked);
+    if (asked.includes(ids[1] ?? "")) return { ok: 0, code: 50, codeName: "MaxTimeMSExpired", errmsg: "" };
+    return { ok: 1, n: asked.length, nModified: asked.length };
+  });
+  const backend = mongodbBackend({ client });
+  const requests = ids.map((id) => ({
+    name: { namespace: "n", key: id.slice(2) },
+    grantId: "g",
+    fence: 7n,
+    ttlMs: 60_000,
+  }));
+  expect(await backend.renew(requests, within())).toEqual(["renewed", "unknown", "renewed", "lost"]);
+  expect(updates.map((asked) => asked.length)).toEqual([4, 1, 1]);
+  await backend.close();
 });

@@ -5,6 +5,7 @@ import { MongoClient } from "mongodb";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { mongodbBackend } from "../src/index.ts";
 import { codeOf, errorOf, freshId, freshNamespace, within } from "./calls.ts";
+import { directUrl } from "./harness.ts";
 import { missing, useStore } from "./store.ts";
 
 const namespace = freshNamespace();
@@ -44,7 +45,7 @@ describe.skipIf(missing)("faults", () => {
   beforeAll(async () => {
     if (missing !== undefined) return;
     proxy = await startProxy(store().server.url);
-    backend = mongodbBackend({ url: proxy.url });
+    backend = mongodbBackend({ url: directUrl(proxy.url) });
     await backend.setup(within());
     await backend.inspect(freshName(), within());
   });
@@ -151,7 +152,7 @@ describe.skipIf(missing)("faults", () => {
   test("each operation costs one round trip, a batch of 100 too, and a mixed batch one more", async () => {
     // Its monitor keeps quiet meanwhile.
     const quiet = { heartbeatFrequencyMS: 600_000, serverMonitoringMode: "poll" as const };
-    const client = new MongoClient(proxy.url, quiet);
+    const client = new MongoClient(directUrl(proxy.url), quiet);
     const counted = mongodbBackend({ client });
     await counted.inspect(freshName(), within());
     const costs: Record<string, number> = {};

@@ -13,6 +13,14 @@ const idOf = ({ namespace, key }: Name): string => `${namespace}:${key}`;
 const isWrite = (chunk: Buffer): boolean =>
   chunk.includes("findAndModify") || chunk.includes("\u0002update\0");
 
+/** Keeps the driver at this address, where a replica set would send it to its members'. */
+export function directUrl(url: string): string {
+  const direct = new URL(url);
+  direct.searchParams.delete("replicaSet");
+  direct.searchParams.set("directConnection", "true");
+  return direct.href;
+}
+
 export interface Changed {
   /** Stands between both backends and their database. */
   readonly change?: ((db: Db) => MongoDatabase) | undefined;
@@ -52,10 +60,11 @@ export function mongodbHarness(server: Server, client: MongoClient, { change }: 
   async function open(): Promise<Opened> {
     const namespace = freshNamespace();
     const proxy = await startProxy(server.url);
+    const proxied = directUrl(proxy.url);
     const own =
-      change === undefined ? undefined : new MongoClient(proxy.url, { maxPoolSize: 3, retryWrites: false });
+      change === undefined ? undefined : new MongoClient(proxied, { maxPoolSize: 3, retryWrites: false });
     const backend = mongodbBackend(
-      own === undefined || change === undefined ? { url: proxy.url } : { db: change(own.db()) },
+      own === undefined || change === undefined ? { url: proxied } : { db: change(own.db()) },
     );
     const closing: (() => Promise<unknown>)[] = [() => backend.close(), async () => await own?.close()];
     await backend.setup(within());

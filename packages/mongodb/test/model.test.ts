@@ -1,3 +1,4 @@
+import { MongoClient as MongoClient6 } from "mongodb-6";
 import { describe, expect, test } from "vitest";
 import { mongodbBackend } from "../src/index.ts";
 import { type LeaseDocument, playAll } from "./model.ts";
@@ -6,7 +7,7 @@ import { missing, useStore } from "./store.ts";
 
 const stepCount = Number(process.env["COORD_STEPS"] ?? 4000);
 
-describe.skipIf(missing)("random steps by two clients", () => {
+describe.skipIf(missing)("random steps by two clients, one on driver 6 and one on driver 7", () => {
   const store = useStore();
 
   test(
@@ -14,7 +15,8 @@ describe.skipIf(missing)("random steps by two clients", () => {
     { timeout: 60_000 + stepCount * 50 },
     async () => {
       const { server, db } = store();
-      const one = mongodbBackend({ db });
+      const client6 = new MongoClient6(server.url);
+      const one = mongodbBackend({ client: client6 });
       const two = mongodbBackend({ url: server.url });
       await one.setup(within());
       const raw = db.collection<LeaseDocument>("coord_leases", { useBigInt64: true });
@@ -25,6 +27,7 @@ describe.skipIf(missing)("random steps by two clients", () => {
       } finally {
         await two.close();
         await one.close();
+        await client6.close();
       }
     },
   );

@@ -38,7 +38,18 @@ function parse(bytes: Buffer): Document {
     return BSON.deserialize(bytes.subarray(bytes.indexOf(0, 20) + 9));
   }
   const bodyEnd = 21 + bytes.readInt32LE(21);
-  return BSON.deserialize(bytes.subarray(21, bodyEnd), { useBigInt64: true });
+  const command = BSON.deserialize(bytes.subarray(21, bodyEnd), { useBigInt64: true });
+  for (let section = bodyEnd; section < bytes.length && bytes[section] === 1;) {
+    const end = section + 1 + bytes.readInt32LE(section + 1);
+    const name = bytes.toString("utf8", section + 5, bytes.indexOf(0, section + 5));
+    const documents: Document[] = [];
+    for (let at = section + 6 + name.length; at < end; at += bytes.readInt32LE(at)) {
+      documents.push(BSON.deserialize(bytes.subarray(at, at + bytes.readInt32LE(at)), { useBigInt64: true }));
+    }
+    command[name] = documents;
+    section = end;
+  }
+  return command;
 }
 
 export async function startWireServer(answer: Answer): Promise<WireServer> {
