@@ -190,7 +190,7 @@ describe.skipIf(missing !== undefined)(`broken scripts are found out${missing ? 
   let server: Awaited<ReturnType<typeof startRedis>>;
   beforeAll(async () => {
     server = await startRedis();
-  });
+  }, 60_000);
   afterAll(() => server[Symbol.asyncDispose]());
 
   /** Whether the check rejects, with an assertion and not for want of a server. */

@@ -5,11 +5,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type RedisStreamsBackend, redisStreamsBackend } from "../src/index.ts";
 import { partition, slotOf } from "../src/keys.ts";
 import { attempt, call, freshId, freshNamespace } from "./call.ts";
+import { leastPrivilege } from "./harness.ts";
 import { startCluster, startDisposableProxy, startRedis, until } from "./server.ts";
 
 const missing = await whyMissing("redis");
 
-describe.skipIf(missing !== undefined)(`steps${missing ? `: ${missing}` : ""}`, () => {
+describe.skipIf(missing !== undefined)(`steps${missing ? `: ${missing}` : ""}`, { timeout: 60_000 }, () => {
   let server: Awaited<ReturnType<typeof startRedis>>;
   let one: RedisStreamsBackend;
   let two: RedisStreamsBackend;
@@ -17,7 +18,7 @@ describe.skipIf(missing !== undefined)(`steps${missing ? `: ${missing}` : ""}`, 
     server = await startRedis();
     one = redisStreamsBackend({ url: server.url });
     two = redisStreamsBackend({ client: server.admin });
-  });
+  }, 60_000);
   afterAll(async () => {
     await Promise.all([one.close(), two.close()]);
     await server[Symbol.asyncDispose]();
@@ -228,57 +229,70 @@ describe.skipIf(missing !== undefined)(`steps${missing ? `: ${missing}` : ""}`, 
 
 const noCluster = await whyMissing("redis", { cluster: 3 });
 
-describe.skipIf(noCluster !== undefined)(`steps on a cluster${noCluster ? `: ${noCluster}` : ""}`, () => {
-  test("names spread over the nodes, batches and pages reach all of them", async () => {
-    await using cluster = await startCluster();
-    const backend = redisStreamsBackend({ url: cluster.clusterUrl });
-    try {
-      const namespace = freshNamespace();
-      const requests = Array.from({ length: 300 }, (_, i) => attempt({ namespace, key: `l\u001f${i}` }));
-      const answers = await Promise.all(requests.map((request) => backend.acquire(request, call())));
-      const renewals = requests.map((request, i) => {
-        const answer = answers[i];
-        return { ...request, payload: undefined, fence: answer?.outcome === "granted" ? answer.fence : 0n };
-      });
-      expect(new Set(await backend.renew(renewals, call()))).toEqual(new Set(["renewed"]));
-      const page = await backend.list({ namespace, prefix: "", limit: 1000 }, call());
-      expect(page).toHaveLength(300);
-      const sizes = await Promise.all(cluster.admin.nodes("master").map((node) => node.dbsize()));
-      expect(sizes.every((size) => size > 0)).toBe(true);
-      expect((await backend.diagnose(call())).findings.filter(({ level }) => level === "error")).toEqual([]);
-      await expect(
-        redisStreamsBackend({ url: cluster.url }).acquire(attempt({ namespace, key: "l\u001f1" }), call()),
-      ).rejects.toMatchObject({ code: "COORD_CONFIGURATION" });
-    } finally {
-      await backend.close();
-    }
-  });
+describe.skipIf(noCluster !== undefined)(
+  `steps on a cluster${noCluster ? `: ${noCluster}` : ""}`,
+  { timeout: 60_000 },
+  () => {
+    test("names spread over the nodes, batches and pages reach all of them", async () => {
+      await using cluster = await startCluster();
+      const backend = redisStreamsBackend({ url: cluster.clusterUrl });
+      try {
+        const namespace = freshNamespace();
+        const requests = Array.from({ length: 300 }, (_, i) => attempt({ namespace, key: `l\u001f${i}` }));
+        const answers = await Promise.all(requests.map((request) => backend.acquire(request, call())));
+        const renewals = requests.map((request, i) => {
+          const answer = answers[i];
+          return { ...request, payload: undefined, fence: answer?.outcome === "granted" ? answer.fence : 0n };
+        });
+        expect(new Set(await backend.renew(renewals, call()))).toEqual(new Set(["renewed"]));
+        const page = await backend.list({ namespace, prefix: "", limit: 1000 }, call());
+        expect(page).toHaveLength(300);
+        const sizes = await Promise.all(cluster.admin.nodes("master").map((node) => node.dbsize()));
+        expect(sizes.every((size) => size > 0)).toBe(true);
+        expect((await backend.diagnose(call())).findings.filter(({ level }) => level === "error")).toEqual(
+          [],
+        );
+        const listed = `on >pw ${leastPrivilege} +cluster|slots +cluster|info`.split(" ");
+        for (const node of cluster.admin.nodes("master"))
+          await node.call("acl", "setuser", "least", ...listed);
+        const least = redisStreamsBackend({ url: cluster.clusterUrl.replace("//", "//least:pw@") });
+        expect(await least.list({ namespace, prefix: "", limit: 1000 }, call())).toHaveLength(300);
+        await (await least.watch({ namespace, key: "l\u001f1" }, () => {}, call())).close();
+        await least.close();
+        await expect(
+          redisStreamsBackend({ url: cluster.url }).acquire(attempt({ namespace, key: "l\u001f1" }), call()),
+        ).rejects.toMatchObject({ code: "COORD_CONFIGURATION" });
+      } finally {
+        await backend.close();
+      }
+    });
 
-  test("a slot that moves takes its leases and waiters along", async () => {
-    await using cluster = await startCluster();
-    const [holder, waiter] = [1, 2].map(() =>
-      redisStreamsBackend({ url: cluster.clusterUrl, partitions: 1 }),
-    );
-    if (holder === undefined || waiter === undefined) throw new Error("two backends");
-    try {
-      const name = { namespace: freshNamespace(), key: "l\u001fname" };
-      const request = attempt(name);
-      const granted = await holder.acquire(request, call());
-      let wakes = 0;
-      const subscription = await waiter.watch(name, () => wakes++, call());
-      await moveSlot(cluster.admin, slotOf(partition(name.namespace, 0).names));
-      await until(() => wakes > 0); // the blocked reader was told that its slot is gone
-      await until(() => subscription.live);
-      const before = wakes;
-      const fence = granted.outcome === "granted" ? granted.fence : 0n;
-      expect(await holder.renew([{ ...request, payload: undefined, fence }], call())).toEqual(["renewed"]);
-      expect(await holder.release({ ...request, fence }, call())).toEqual({ outcome: "released" });
-      expect(await until(() => wakes > before)).toBe(true);
-    } finally {
-      await Promise.all([holder.close(), waiter.close()]);
-    }
-  });
-});
+    test("a slot that moves takes its leases and waiters along", async () => {
+      await using cluster = await startCluster();
+      const [holder, waiter] = [1, 2].map(() =>
+        redisStreamsBackend({ url: cluster.clusterUrl, partitions: 1 }),
+      );
+      if (holder === undefined || waiter === undefined) throw new Error("two backends");
+      try {
+        const name = { namespace: freshNamespace(), key: "l\u001fname" };
+        const request = attempt(name);
+        const granted = await holder.acquire(request, call());
+        let wakes = 0;
+        const subscription = await waiter.watch(name, () => wakes++, call());
+        await moveSlot(cluster.admin, slotOf(partition(name.namespace, 0).names));
+        await until(() => wakes > 0); // the blocked reader was told that its slot is gone
+        await until(() => subscription.live);
+        const before = wakes;
+        const fence = granted.outcome === "granted" ? granted.fence : 0n;
+        expect(await holder.renew([{ ...request, payload: undefined, fence }], call())).toEqual(["renewed"]);
+        expect(await holder.release({ ...request, fence }, call())).toEqual({ outcome: "released" });
+        expect(await until(() => wakes > before)).toBe(true);
+      } finally {
+        await Promise.all([holder.close(), waiter.close()]);
+      }
+    });
+  },
+);
 
 /** Moves one slot with its keys from its master to another, as an operator's tool does. */
 async function moveSlot(admin: Cluster, slot: number): Promise<void> {

@@ -46,7 +46,7 @@ async function settled(backend: RedisStreamsBackend, namespace: string): Promise
   await listening.close();
 }
 
-describe.skipIf(missing !== undefined)(`waking${missing ? `: ${missing}` : ""}`, () => {
+describe.skipIf(missing !== undefined)(`waking${missing ? `: ${missing}` : ""}`, { timeout: 60_000 }, () => {
   let server: Running;
   let namespace: string;
   const open: RedisStreamsBackend[] = [];
@@ -61,7 +61,7 @@ describe.skipIf(missing !== undefined)(`waking${missing ? `: ${missing}` : ""}`,
     return async () => {
       await server[Symbol.asyncDispose]();
     };
-  });
+  }, 60_000);
 
   async function fresh(): Promise<Name> {
     await Promise.all(open.splice(0).map((made) => made.close()));
@@ -275,34 +275,38 @@ describe.skipIf(missing !== undefined)(`waking${missing ? `: ${missing}` : ""}`,
 
 const noCluster = await whyMissing("redis", { cluster: 3 });
 
-describe.skipIf(noCluster !== undefined)(`waking on a cluster${noCluster ? `: ${noCluster}` : ""}`, () => {
-  test("each partition's reader listens at its own master, and follows a node that restarts", async () => {
-    await using cluster = await startCluster();
-    const holder = redisStreamsBackend({ url: cluster.clusterUrl });
-    const process = redisStreamsBackend({ url: cluster.clusterUrl });
-    try {
-      const names = Array.from({ length: 24 }, (_, i) => ({ namespace: "jobs", key: `l\u001f${i}` }));
-      const waiters = await Promise.all(names.map((name) => listen(process, name)));
-      for (const [i, name] of names.entries()) {
-        await (await hold(holder, name)).release();
-        await until(() => waiters[i]?.wakes === 1);
+describe.skipIf(noCluster !== undefined)(
+  `waking on a cluster${noCluster ? `: ${noCluster}` : ""}`,
+  { timeout: 60_000 },
+  () => {
+    test("each partition's reader listens at its own master, and follows a node that restarts", async () => {
+      await using cluster = await startCluster();
+      const holder = redisStreamsBackend({ url: cluster.clusterUrl });
+      const process = redisStreamsBackend({ url: cluster.clusterUrl });
+      try {
+        const names = Array.from({ length: 24 }, (_, i) => ({ namespace: "jobs", key: `l\u001f${i}` }));
+        const waiters = await Promise.all(names.map((name) => listen(process, name)));
+        for (const [i, name] of names.entries()) {
+          await (await hold(holder, name)).release();
+          await until(() => waiters[i]?.wakes === 1);
+        }
+        const [node] = cluster.nodes ?? [];
+        await node?.faults?.restart();
+        await until(() => waiters.some(({ wakes }) => wakes > 1)); // told of the drop
+        await until(() => waiters.every(({ live }) => live));
+        const before = waiters.map(({ wakes }) => wakes);
+        for (const [i, name] of names.entries()) {
+          await until(() =>
+            hold(holder, name).then(
+              async (lease) => (await lease.release()).outcome === "released",
+              () => false, // the node that was restarted is just coming back
+            ),
+          );
+          expect(await until(() => (waiters[i]?.wakes ?? 0) > (before[i] ?? 0))).toBe(true);
+        }
+      } finally {
+        await Promise.all([holder.close(), process.close()]);
       }
-      const [node] = cluster.nodes ?? [];
-      await node?.faults?.restart();
-      await until(() => waiters.some(({ wakes }) => wakes > 1)); // told of the drop
-      await until(() => waiters.every(({ live }) => live));
-      const before = waiters.map(({ wakes }) => wakes);
-      for (const [i, name] of names.entries()) {
-        await until(() =>
-          hold(holder, name).then(
-            async (lease) => (await lease.release()).outcome === "released",
-            () => false, // the node that was restarted is just coming back
-          ),
-        );
-        expect(await until(() => (waiters[i]?.wakes ?? 0) > (before[i] ?? 0))).toBe(true);
-      }
-    } finally {
-      await Promise.all([holder.close(), process.close()]);
-    }
-  });
-});
+    });
+  },
+);
