@@ -3,7 +3,7 @@ import { type AcquireRequest, type Grant, isCoordError, type Name } from "@coord
 import { afterEach, describe, expect, test } from "vitest";
 import { type MongodbBackend, mongodbBackend } from "../src/index.ts";
 import { codeOf, freshId, freshNamespace, within } from "./calls.ts";
-import { missing, type Store, useStore } from "./store.ts";
+import { missing, useStore } from "./store.ts";
 
 const namespace = freshNamespace();
 let count = 0;
@@ -51,18 +51,14 @@ describe.skipIf(missing)("on a replica set", () => {
     if (answer.outcome !== "granted") throw new Error(`refused: ${answer.reason}`);
     return { name, grantId: request.grantId, fence: answer.fence };
   }
-  /** Runs where the server is a replica set, and says why not elsewhere. */
-  function onReplicaSet(title: string, run: (store: Store) => Promise<void>): void {
-    test(title, { timeout: 60_000 }, async ({ skip }) => {
-      skip(store().server.capabilities["replicaSet"] !== true, "needs a replica set");
-      expect.hasAssertions();
-      await run(store());
-    });
-  }
+  const limit = { timeout: 60_000 };
+  const standalone = (): boolean => store().server.capabilities["replicaSet"] !== true;
 
-  onReplicaSet(
+  test(
     "a release and an unsealing wake a waiter over the change stream, a heartbeat does not",
-    async () => {
+    limit,
+    async ({ skip }) => {
+      skip(standalone(), "needs a replica set");
       const [one, two] = [await open(), await open()];
       const name = freshName();
       const held = await grant(two, name);
@@ -80,7 +76,9 @@ describe.skipIf(missing)("on a replica set", () => {
     },
   );
 
-  onReplicaSet("a takeover waits for the transaction that verified the lease", async ({ client }) => {
+  test("a takeover waits for the transaction that verified the lease", limit, async ({ skip }) => {
+    skip(standalone(), "needs a replica set");
+    const { client } = store();
     const backend = await open();
     const name = freshName();
     const held = await grant(backend, name, 1000);
@@ -109,9 +107,12 @@ describe.skipIf(missing)("on a replica set", () => {
     }
   });
 
-  onReplicaSet(
+  test(
     "a lease that was taken over is lost inside the transaction, whose writes do not happen",
-    async ({ client, db }) => {
+    limit,
+    async ({ skip }) => {
+      skip(standalone(), "needs a replica set");
+      const { client, db } = store();
       const backend = await open();
       const name = freshName();
       const held = await grant(backend, name);
@@ -128,9 +129,12 @@ describe.skipIf(missing)("on a replica set", () => {
     },
   );
 
-  onReplicaSet(
+  test(
     "a takeover between snapshot and verify is a write conflict, and the next run finds it lost",
-    async ({ client, db }) => {
+    limit,
+    async ({ skip }) => {
+      skip(standalone(), "needs a replica set");
+      const { client, db } = store();
       const backend = await open();
       const name = freshName();
       const held = await grant(backend, name);
@@ -151,9 +155,12 @@ describe.skipIf(missing)("on a replica set", () => {
     },
   );
 
-  onReplicaSet(
+  test(
     "a release inside a transaction happens with its commit, and not with its abort",
-    async ({ client }) => {
+    limit,
+    async ({ skip }) => {
+      skip(standalone(), "needs a replica set");
+      const { client } = store();
       const backend = await open();
       const held = await grant(backend, freshName());
       const session = client.startSession();
@@ -173,9 +180,12 @@ describe.skipIf(missing)("on a replica set", () => {
     },
   );
 
-  onReplicaSet(
+  test(
     "a collection with a collation is refused by setup, by diagnose and by every call",
-    async ({ client }) => {
+    limit,
+    async ({ skip }) => {
+      skip(standalone(), "needs a replica set");
+      const { client } = store();
       const db = client.db(freshNamespace());
       await db.createCollection("coord_leases", { collation: { locale: "en", strength: 1 } });
       const backend = mongodbBackend({ db });
