@@ -1,5 +1,6 @@
 import { transitions } from "@coord/core";
 import type { CallOptions, Grant, RenewOutcome, RenewRequest } from "@coord/core";
+import type { Value } from "./driver.ts";
 import { grantValue, nameValues, placeOf, readRow } from "./record.ts";
 import type { RunStep, Session } from "./sessions.ts";
 import type { OtherTtl, Statements } from "./statements.ts";
@@ -8,6 +9,11 @@ export type Renew = (requests: readonly RenewRequest[], options: CallOptions) =>
 
 const idOf = ({ name, grantId, fence }: Grant): string =>
   `${name.namespace}\0${name.key}\0${grantId}\0${fence}`;
+const fourOf = ({ name, grantId, fence }: Grant): Value[] => [
+  ...nameValues(name),
+  grantValue(grantId),
+  fence,
+];
 const nameId = (name: { readonly namespace: string; readonly key: string }): string =>
   `${name.namespace}\0${name.key}`;
 
@@ -58,10 +64,8 @@ export function createRenew(run: RunStep, sql: Statements): Renew {
       sql.renewBatch(requests.length, usualTtlMs, otherTtls),
       [
         ...requests.flatMap(({ name }) => nameValues(name)),
-        ...requests.flatMap(({ name, grantId, fence }) => [...nameValues(name), grantValue(grantId), fence]),
-        ...others.flatMap(([, some]) =>
-          some.flatMap(({ name, grantId }) => [...nameValues(name), grantValue(grantId)]),
-        ),
+        ...requests.flatMap(fourOf),
+        ...others.flatMap(([, some]) => some.flatMap(fourOf)),
       ],
     );
     if (affectedRows === requests.length) {

@@ -46,6 +46,7 @@ export interface Statements {
   readonly purgeable: string;
   prune(rows: number): string;
   readonly verify: string;
+  readonly isFree: string;
 }
 
 const marks = (count: number): string => Array.from({ length: count }, () => "?").join(",");
@@ -134,14 +135,14 @@ FROM (SELECT 1 AS one) o LEFT JOIN ${lease} l ON l.ns=? AND l.k=?${withPayload ?
 FROM ${lease} l LEFT JOIN ${payload} p ON l.payload_at=2 AND p.ns=l.ns AND p.k=l.k WHERE l.ns=? AND l.k=? LOCK IN SHARE MODE`,
 
     /**
-     * renew of requests without payload. In: (ns, k) of each, (ns, k, grant id, fence) of each, then (ns, k,
-     * grant id) of those with another ttl. Out: insertId = the clock in ms, rounded up, if any row matched.
+     * renew of requests without payload. In: (ns, k) of each, (ns, k, grant id, fence) of each, then the same
+     * four of those with another ttl. Out: insertId = the clock in ms, rounded up, if any row matched.
      * A row locked by a transaction is skipped, not waited for. LIMIT keeps MySQL from merging the subquery
      * (and dropping SKIP LOCKED), FORCE INDEX and STRAIGHT_JOIN from scanning, and so waiting for, other rows.
      */
     renewBatch: (rows, ttlMs, others) => {
       const cases = others.map(
-        (one) => `WHEN (l.ns,l.k,l.grant_id) IN (${tuples(one.grants, 3)}) THEN ${one.ttlMs}`,
+        (one) => `WHEN (l.ns,l.k,l.grant_id,l.fence) IN (${tuples(one.grants, 4)}) THEN ${one.ttlMs}`,
       );
       const ttl = cases.length === 0 ? `${ttlMs}` : `CASE ${cases.join(" ")} ELSE ${ttlMs} END`;
       return `UPDATE (SELECT ns,k FROM ${lease} FORCE INDEX (PRIMARY) WHERE (ns,k) IN (${tuples(rows, 2)}) AND (ns,k,grant_id,fence) IN (${tuples(rows, 4)}) AND expires_ms>${NOW_MS} LIMIT 1000000 FOR UPDATE SKIP LOCKED) d
@@ -193,6 +194,9 @@ FROM (SELECT ${NOW_US} AS t,${NEXT_MS} AS c,? AS ns,? AS k,? AS g,? AS sealed,? 
     /** Deletes candidates that are purgeable still, checked under the row's lock. In: (ns, k) of each. */
     prune: (rows) =>
       `DELETE l,p FROM ${lease} l FORCE INDEX (PRIMARY) LEFT JOIN ${payload} p ON p.ns=l.ns AND p.k=l.k WHERE (l.ns,l.k) IN (${tuples(rows, 2)}) AND ${PURGEABLE}`,
+
+    /** Whether nobody holds the name. In: ns, k. */
+    isFree: `SELECT COUNT(*)=0 AS free FROM ${lease} WHERE ns=? AND k=? AND expires_ms>${NOW_MS}`,
 
     /** Whether a grant is held, locked until the caller's transaction ends. In: ns, k, grant id, fence. */
     verify: `SELECT fence FROM ${lease} WHERE ns=? AND k=? AND grant_id=? AND fence=? AND expires_ms>${NOW_MS} LOCK IN SHARE MODE`,

@@ -19,11 +19,14 @@ import type { RunStep, Session } from "./sessions.ts";
 import type { Statements } from "./statements.ts";
 
 /** The three steps on one record that change it for good, and reading it. `renew` and the rest stand apart. */
-export type Steps = Pick<Backend, "acquire" | "release" | "inspect" | "overrule">;
+export interface Steps extends Pick<Backend, "acquire" | "release" | "inspect" | "overrule"> {
+  /** The name may be free now: the next attempt on it need not look first. */
+  readonly expectFree: (name: Name) => void;
+}
 
 /** How often a statement's refusal and the record read after it may contradict each other. */
 const MAX_LOOKS = 4;
-/** How many refused grants are remembered. */
+/** How many refused names are remembered. */
 const MAX_REFUSED = 10_000;
 
 /** What an acquire's `insertId` says: 0 = refused. */
@@ -32,6 +35,8 @@ interface Granted {
   readonly repeated: boolean;
   readonly hadPayload: boolean;
 }
+
+const nameId = ({ namespace, key }: Name): string => `${namespace}\0${key}`;
 
 const unpack = (id: bigint): Granted | undefined =>
   id === 0n ? undefined : { fence: id >> 2n, repeated: (id & 2n) !== 0n, hadPayload: (id & 1n) !== 0n };
@@ -57,7 +62,7 @@ async function decide<T>(
 }
 
 export function createSteps(run: RunStep, sql: Statements): Steps {
-  /** Grants that were refused once: they look first, which is cheaper than a refused write and locks nothing. */
+  /** Names whose last attempt was refused: the next looks first, which costs less than a refused write and locks nothing. */
   const refusedBefore = new Set<string>();
 
   async function read(session: Session, name: Name, withPayload: boolean): Promise<Read> {
@@ -128,6 +133,7 @@ export function createSteps(run: RunStep, sql: Statements): Steps {
   }
 
   async function acquire(request: AcquireRequest, options: CallOptions): Promise<AcquireResult> {
+    const id = nameId(request.name);
     const answer = await run(options, (session) =>
       decide(
         () => tryAcquire(session, request),
@@ -136,12 +142,12 @@ export function createSteps(run: RunStep, sql: Statements): Steps {
           const { result } = transitions.acquire(record, request, nowUs);
           return result.outcome === "refused" ? result : undefined;
         },
-        refusedBefore.has(request.grantId),
+        refusedBefore.has(id),
       ),
     );
-    refusedBefore.delete(request.grantId);
+    refusedBefore.delete(id);
     if (answer.outcome === "refused") {
-      refusedBefore.add(request.grantId);
+      refusedBefore.add(id);
       for (const oldest of refusedBefore) {
         if (refusedBefore.size <= MAX_REFUSED) break;
         refusedBefore.delete(oldest);
@@ -225,7 +231,8 @@ export function createSteps(run: RunStep, sql: Statements): Steps {
     });
   }
 
-  return { acquire, release, inspect, overrule };
+  const expectFree = (name: Name): void => void refusedBefore.delete(nameId(name));
+  return { acquire, release, inspect, overrule, expectFree };
 }
 
 export function releaseValues(request: ReleaseRequest, place: PayloadPlace): Value[] {

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { AcquireRequest, CallOptions, Name, OverruleRequest, ReleaseRequest } from "@coord/core";
-import { createPool } from "mysql2/promise";
+import { createConnection, createPool } from "mysql2/promise";
 import type { Pool } from "mysql2/promise";
-import type { MysqlPool } from "../src/index.ts";
+import type { MysqlConnection, MysqlPool } from "../src/index.ts";
 import { NOW_US } from "../src/statements.ts";
 
 /** The servers that every test of this package runs on. */
@@ -57,34 +57,44 @@ export const overruleRequest = (
 export const poolOf = (url: string, settings: Record<string, unknown> = {}): Pool =>
   createPool({ uri: url, connectionLimit: 10, ...settings });
 
-/** The pool with every statement's text changed. */
-export function rewriting(
-  pool: Pool,
-  rewrite: (sql: string) => string,
-): MysqlPool & { readonly pool: unknown } {
+type Rewrite = (sql: string) => string;
+
+/** The connection with every statement's text changed. */
+function rewritten(connection: MysqlConnection, rewrite: Rewrite): MysqlConnection {
   return {
-    pool: pool.pool,
+    // What the backend looks for to tell wrappers of one connection from others.
+    ...("connection" in connection && { connection: connection.connection }),
+    query: (question) => connection.query({ ...question, sql: rewrite(question.sql) }),
+    destroy: () => connection.destroy(),
+  };
+}
+
+/** The pool with every statement's text changed. */
+export function rewriting(pool: Pool, rewrite: Rewrite): MysqlPool {
+  return {
     getConnection: async () => {
       const connection = await pool.getConnection();
-      const changed = {
-        connection: connection.connection,
-        query: (question: Parameters<Awaited<ReturnType<MysqlPool["getConnection"]>>["query"]>[0]) =>
-          connection.query({ ...question, sql: rewrite(question.sql) }),
-        release: () => connection.release(),
-        destroy: () => connection.destroy(),
-      };
-      return changed;
+      return { ...rewritten(connection, rewrite), release: () => connection.release() };
     },
   };
 }
+
+/** Opens connections for named locks, with every statement's text changed. */
+export const connecting = (url: string, rewrite: Rewrite) => async (): Promise<MysqlConnection> =>
+  rewritten(await createConnection(url), rewrite);
 
 /** A clock that the test sets, in microseconds; statements see it in place of the server's. */
 export interface TestClock {
   nowUs: bigint;
 }
 
-export const onClock = (clock: TestClock): ((sql: string) => string) => {
+export const onClock = (clock: TestClock): Rewrite => {
   return (sql) => sql.replaceAll(NOW_US, `${clock.nowUs}`);
+};
+
+/** The server's clock, off by some microseconds. */
+export const offBy = (offset: { us: number }): Rewrite => {
+  return (sql) => sql.replaceAll(NOW_US, `(${NOW_US}+(${Math.round(offset.us)}))`);
 };
 
 /** Waits for a condition; rejects with what was waited for when it does not come. */
