@@ -5,8 +5,8 @@ import { bson, durable, type Target } from "./connection.ts";
 import { codeOf } from "./errors.ts";
 import { idOf, renewedProjection, renewStatement } from "./statements.ts";
 
-/** No heartbeat waits longer than this for a document that somebody's transaction has locked. */
-const lockLimitMs = 1000;
+/** No heartbeat waits longer for a document that somebody's transaction has locked; a batch takes its time. */
+const lockLimitMs = (entries: number): number => 1000 + 2 * entries;
 /** The server gave up waiting for a locked document: maxTimeMS, a write conflict. */
 const lockedCodes = new Set([50, 112]);
 
@@ -22,7 +22,7 @@ export async function renewBatch(
 ): Promise<RenewOutcome[]> {
   const batch = randomBytes(12).toString("hex");
   const operations = requests.map((request) => renewStatement(request, batch));
-  const maxTimeMS = Math.ceil(Math.min(lockLimitMs, limitMs / 2));
+  const maxTimeMS = Math.ceil(Math.min(lockLimitMs(requests.length), limitMs / 2));
   let locked = false;
   let renewed = 0;
   try {
