@@ -7,7 +7,6 @@ import { acquireChannel, notice, traced } from "./events.ts";
 import type { AcquireEvent } from "./events.ts";
 import { Holding } from "./holding.ts";
 import type { Keepers } from "./holding.ts";
-import type { Place } from "./line.ts";
 import { storedName } from "./validate.ts";
 import type { Kind } from "./validate.ts";
 
@@ -24,11 +23,16 @@ export interface AcquireSpec extends Pick<
   readonly signal?: AbortSignal | undefined;
   readonly maxHoldMs?: number | undefined;
   readonly renews?: boolean | undefined;
-  /** Undoes an acquisition whose answer nobody waits for. @default a release, whatever its fence */
+  /** Whether to wait after this refusal. @default unless a hand-over or `ifFence` was refused */
+  readonly waitsAfter?: ((refused: Refused) => boolean) | undefined;
+  /**
+   * Undoes an acquisition whose answer nobody waits for; repeated until it is answered.
+   * @default a release, whatever its fence, repeated for a ttl
+   */
   readonly giveBack?: ((grantId: string) => Promise<unknown>) | undefined;
 }
 
-type Refused = Extract<AcquireResult, { outcome: "refused" }>;
+export type Refused = Extract<AcquireResult, { outcome: "refused" }>;
 export type Obtained =
   | { readonly holding: Holding; readonly payload: string | undefined }
   | { readonly holding?: undefined; readonly refused: Refused };
@@ -139,48 +143,36 @@ async function waitInLine(keepers: Keepers, spec: AcquireSpec, context: AcquireE
   const until = clock.now() + waitMs;
   const name = storedName(namespace, spec.kind, spec.key);
   const place = line.enter(name);
-  const waiter = new Waiter(keepers, name);
-  const stop = giveUpAt(keepers, place, until, signal);
+  let waiter: Waiter | undefined;
   let refused: Refused | undefined;
+  const checkTime = (): void => {
+    signal?.throwIfAborted();
+    if (clock.now() >= until) throw timeout(spec, refused);
+  };
   try {
-    await place.turn;
     for (;;) {
-      if (place.heldHere()) await place.ended();
-      signal?.throwIfAborted();
-      if (clock.now() >= until) throw timeout(spec, refused);
+      while (place.blocked()) {
+        const waiting = pause(host, until - clock.now(), signal);
+        place.onChange(waiting.end);
+        await waiting.over;
+        checkTime();
+      }
       if (place.unfair()) await sleep(host, fairPauseMs, signal);
       const obtained = await attempt(keepers, spec, until, context);
       if (obtained.holding !== undefined) return obtained;
       refused = obtained.refused;
       // Whoever waits cannot be helped by waiting if the record asked for is not there any more.
-      if (spec.from !== undefined || spec.ifFence !== undefined) return obtained;
+      const { from, ifFence, waitsAfter = () => from === undefined && ifFence === undefined } = spec;
+      if (!waitsAfter(refused)) return obtained;
+      waiter ??= new Waiter(keepers, name);
       if (await waiter.subscribe(signal)) continue;
       await waiter.wait(refused.remainingMs || Infinity, until - clock.now(), signal);
+      checkTime();
     }
   } finally {
-    stop();
-    waiter.close();
+    waiter?.close();
     place.leave();
   }
-}
-
-/** Wakes the place at the timeout and on abort; the answer takes that back. */
-function giveUpAt(
-  keepers: Keepers,
-  place: Place,
-  until: number,
-  signal: AbortSignal | undefined,
-): () => void {
-  const { host, clock } = keepers;
-  const done = new AbortController();
-  const stop = (): void => done.abort();
-  signal?.addEventListener("abort", stop, { once: true });
-  void (async () => {
-    while (!done.signal.aborted && clock.now() < until) await sleep(host, until - clock.now(), done.signal);
-    signal?.removeEventListener("abort", stop);
-    place.giveUp();
-  })();
-  return stop;
 }
 
 function timeout(spec: AcquireSpec, refused: Refused | undefined): AcquireTimeoutError {
@@ -265,11 +257,12 @@ async function attempt(
       if (holding.start()) return { holding, payload: result.payload };
       useless = true;
       // Answered too late to be of use: given back, and tried anew under a fresh id.
-      await sendRelease(keepers, spec, grantId, result.fence).catch(() => undefined);
+      await sendRelease(keepers, spec, grantId, result.fence).catch(() => giveBack(keepers, spec, grantId));
     } else if (result.reason === "spent" && result.record !== null) {
       // A reply of ours was lost and the lease lapsed meanwhile; nothing ran under it.
       useless = true;
-      await sendRelease(keepers, spec, grantId, result.record.fence).catch(() => undefined);
+      const { fence } = result.record;
+      await sendRelease(keepers, spec, grantId, fence).catch(() => giveBack(keepers, spec, grantId));
     } else {
       useless = true;
       return { refused: result };
@@ -297,7 +290,7 @@ function sendRelease(
 
 /** A win that nobody waits for any more must not block others for a ttl. */
 function giveBack(keepers: Keepers, spec: AcquireSpec, grantId: string): void {
-  const until = keepers.clock.now() + spec.ttlMs;
+  const until = spec.giveBack === undefined ? keepers.clock.now() + spec.ttlMs : Infinity;
   keepers.background.run((signal) =>
     untilKnown(keepers, { until, signal, keepAlive: false }, () =>
       spec.giveBack === undefined ? sendRelease(keepers, spec, grantId, null) : spec.giveBack(grantId),

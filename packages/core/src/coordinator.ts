@@ -87,7 +87,8 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     holdings: createRegister<Holding>(),
   };
   const contexts = createContexts();
-  const waiting = createRegister<AbortController>();
+  const closed = new AbortController();
+  const waiting = createRegister<object>();
   const working = createRegister<object>();
   const checkOffset =
     options.maxClockOffsetMs === undefined
@@ -138,16 +139,15 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     begin();
     contexts.check(spec.key, spec.key);
     spec.signal?.throwIfAborted();
-    const ended = new AbortController();
-    const follow = (): void => ended.abort(spec.signal?.reason);
-    spec.signal?.addEventListener("abort", follow, { once: true });
-    waiting.add(ended);
+    const { signal, unlink } = linked(spec.signal, closed.signal);
+    const token = {};
+    waiting.add(token);
     try {
       await checkOffset?.();
-      return await obtain(keepers, { ...spec, signal: ended.signal });
+      return await obtain(keepers, { ...spec, signal });
     } finally {
-      waiting.delete(ended);
-      spec.signal?.removeEventListener("abort", follow);
+      waiting.delete(token);
+      unlink();
     }
   }
 
@@ -183,11 +183,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     call(host, { what, limitMs }, send);
 
   async function drain(graceMs: number): Promise<void> {
-    const closed = new CoordError(
-      "COORD_CLOSED",
-      "The coordinator was closed while this waited for a lease.",
-    );
-    for (const controller of waiting) controller.abort(closed);
+    closed.abort(new CoordError("COORD_CLOSED", "The coordinator was closed while this waited for a lease."));
     const settled = Promise.all([keepers.holdings.emptied(), working.emptied(), waiting.emptied()]);
     await waitUpTo(host, graceMs, settled);
     const left = [...keepers.holdings];
@@ -316,6 +312,21 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     [Symbol.asyncDispose]: () => coordinator.close(),
   };
   return coordinator;
+}
+
+/** A signal that aborts with either of two; `AbortSignal.any` keeps what it made alive as long as its sources. */
+function linked(
+  own: AbortSignal | undefined,
+  other: AbortSignal,
+): { signal: AbortSignal; unlink: () => void } {
+  if (own === undefined) return { signal: other, unlink: () => {} };
+  const either = new AbortController();
+  const follow = (event: Event): void => either.abort(event.target === own ? own.reason : other.reason);
+  for (const signal of [own, other]) signal.addEventListener("abort", follow, { once: true });
+  const unlink = (): void => {
+    for (const signal of [own, other]) signal.removeEventListener("abort", follow);
+  };
+  return { signal: either.signal, unlink };
 }
 
 function checkMaxHold(value: unknown): number {

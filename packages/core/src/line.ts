@@ -2,18 +2,14 @@ import type { Name } from "./backend.ts";
 
 /** A waiter's place in the line for one name. */
 export interface Place {
-  /** Resolves true when it is this one's turn; false when `giveUp` came first. */
-  readonly turn: Promise<boolean>;
-  /** Whether a handle of this coordinator holds the name: then the store need not be asked. */
-  heldHere(): boolean;
-  /** Resolves when the handle of this coordinator that holds the name ended, or `giveUp` came. */
-  ended(): Promise<void>;
+  /** Whether others of this coordinator are before it, or hold the name: then the store need not be asked. */
+  blocked(): boolean;
+  /** Called once when that may have changed; the next call takes the place of the last. */
+  onChange(wake: () => void): void;
   /** True once after many grants in a row within this process: pause, for the waiters of others. */
   unfair(): boolean;
   /** Called when the wait is over, whatever came of it: the next one's turn. */
   leave(): void;
-  /** Called on abort or timeout: `turn` and `ended` resolve at once. */
-  giveUp(): void;
 }
 
 /** Waiters of one coordinator for one name, first in, first out; only the head talks to the store. */
@@ -24,9 +20,7 @@ export interface Line {
 }
 
 interface Waiting {
-  start: (turn: boolean) => void;
   wake: (() => void) | undefined;
-  gone: boolean;
 }
 
 interface Queue {
@@ -51,28 +45,21 @@ export function createLine(): Line {
     return queue;
   }
 
-  function drop(id: string, queue: Queue): void {
-    if (queue.waiting.length === 0 && !queue.heldHere) queues.delete(id);
+  function tellHead(id: string, queue: Queue): void {
+    const [head] = queue.waiting;
+    if (head === undefined && !queue.heldHere) queues.delete(id);
+    head?.wake?.();
   }
 
   return {
     enter(name) {
       const id = idOf(name);
       const queue = queueOf(id);
-      const me: Waiting = { start: () => {}, wake: undefined, gone: false };
-      const turn = new Promise<boolean>((resolve) => {
-        me.start = resolve;
-      });
+      const me: Waiting = { wake: undefined };
       queue.waiting.push(me);
-      if (queue.waiting[0] === me) me.start(true);
       return {
-        turn,
-        heldHere: () => queue.heldHere,
-        ended: () =>
-          new Promise<void>((resolve) => {
-            if (!queue.heldHere || me.gone) resolve();
-            else me.wake = resolve;
-          }),
+        blocked: () => queue.heldHere || queue.waiting[0] !== me,
+        onChange: (wake) => void (me.wake = wake),
         unfair() {
           if (queue.streak < fairStreak) return false;
           queue.streak = 0;
@@ -82,13 +69,7 @@ export function createLine(): Line {
           const at = queue.waiting.indexOf(me);
           if (at === -1) return;
           queue.waiting.splice(at, 1);
-          if (at === 0) queue.waiting[0]?.start(true);
-          drop(id, queue);
-        },
-        giveUp() {
-          me.gone = true;
-          me.start(false);
-          me.wake?.();
+          if (at === 0) tellHead(id, queue);
         },
       };
     },
@@ -102,9 +83,7 @@ export function createLine(): Line {
       const queue = queues.get(id);
       if (queue === undefined) return;
       queue.heldHere = false;
-      const head = queue.waiting[0];
-      if (head === undefined) drop(id, queue);
-      else head.wake?.();
+      tellHead(id, queue);
     },
   };
 }
