@@ -31,6 +31,8 @@ export interface CasStore<Version, Token extends object = never> extends Pick<
   readonly info: BackendInfo;
   /** What each ttl is lengthened by: the coarseness of the store's clock plus its skew. @default 0 */
   readonly padMs?: number | undefined;
+  /** By how much the clock in an answer may be behind what it was: 1000 where it tells whole seconds. @default 0 */
+  readonly coarseMs?: number | undefined;
   /** Milliseconds that never step, by which answers age in memory. @default performance.now */
   readonly monotonicMs?: (() => number) | undefined;
   read(name: Name, options: CallOptions): Promise<Seen<Version, Token>>;
@@ -73,7 +75,7 @@ const inspect = <P>(
 /** A whole backend over conditional writes: read, decide by the reference transitions, swap. */
 export function casBackend<Version, Token extends object = never>(store: CasStore<Version, Token>): Backend {
   type Payload = string | Token;
-  const { padMs = 0, monotonicMs = () => performance.now() } = store;
+  const { padMs = 0, coarseMs = 0, monotonicMs = () => performance.now() } = store;
 
   /** What this process wrote last, per grant: saves the read before a renew or release. */
   const remembered = new Map<string, Seen<Version, Token>>();
@@ -90,9 +92,9 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
   function recall(request: Owned): Seen<Version, Token> | undefined {
     const seen = remembered.get(slot(request));
     if (seen === undefined) return undefined;
-    // The answer's time plus all that has passed since sending: behind the store's clock by no more than
-    // its coarseness, which `padMs` covers.
-    const passedUs = BigInt(Math.ceil((monotonicMs() - seen.sentAt) * 1000));
+    // The answer's time plus all that has passed since sending: never behind the store's clock, or a lease
+    // that lapsed would be revived from memory.
+    const passedUs = BigInt(Math.ceil((monotonicMs() - seen.sentAt + coarseMs) * 1000));
     return { ...seen, nowUs: seen.nowUs + passedUs };
   }
 

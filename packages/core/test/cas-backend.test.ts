@@ -40,6 +40,8 @@ function createMapStore(delay: () => Promise<void> = async () => {}) {
   let writes = 0;
   const store = {
     nowUs: 1_700_000_000_000_000n,
+    /** Whether answers tell whole seconds. */
+    isCoarse: false,
     /** Strikes the next swap. */
     fault: undefined as Fault,
     requests: { read: 0, swap: 0, text: 0 },
@@ -56,11 +58,15 @@ function createMapStore(delay: () => Promise<void> = async () => {}) {
   const monotonicMs = (): number => Number(store.nowUs) / 1000;
   const seen = (sentAt: number): Seen<number, Token> => {
     const { record = null, version = 0 } = objects.get(name.key) ?? {};
-    return { record, version, nowUs: store.nowUs, sentAt };
+    const nowUs = store.isCoarse ? store.nowUs - (store.nowUs % 1_000_000n) : store.nowUs;
+    return { record, version, nowUs, sentAt };
   };
   const parts: CasStore<number, Token> = {
     info: { name: "map" },
     monotonicMs,
+    get coarseMs() {
+      return store.isCoarse ? 1000 : 0;
+    },
     async read() {
       const sentAt = monotonicMs();
       store.requests.read += 1;
@@ -330,6 +336,17 @@ describe("requests", () => {
     store.edit((record) => ({ ...record, expiresAt: record.expiresAt + 60_000 }));
     store.nowUs += 1_500_000n;
     expect(await backend.renew([grant], options)).toEqual(["renewed"]);
+  });
+
+  test("memory revives no lease that has lapsed by a clock of whole seconds", async () => {
+    const store = createMapStore();
+    store.isCoarse = true;
+    store.nowUs += 900_000n;
+    const { backend, grant } = await heldGrant(store);
+    store.nowUs += 200_000n;
+    expect((await backend.inspect(name, options))?.state).toBe("lapsed");
+    expect(await backend.renew([grant], options)).toEqual(["lost"]);
+    expect((await backend.inspect(name, options))?.state).toBe("lapsed");
   });
 
   test("a renewal that the store applied after the old expiry is lost", async () => {

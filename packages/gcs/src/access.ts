@@ -18,8 +18,8 @@ export interface GcsRequest {
   readonly headers: Record<string, string>;
   /** Sent as it is, in UTF-8. */
   readonly body?: string;
-  /** A repeat of a conditional write would be refused by its own success: core repeats, not the client. */
-  readonly maxRetries: 0;
+  /** 0: a conditional write that is sent again is refused by its own success, so core repeats, not the client. */
+  readonly maxRetries: number;
   /** The client's way to a time limit for one request. */
   readonly interceptors_: TimeLimit[];
 }

@@ -36,8 +36,10 @@ export interface GcsUrlOptions extends CommonOptions {
 
 export type GcsBackendOptions = GcsClientOptions | GcsUrlOptions;
 
-/** Coarseness of the `Date` header (1 s), and 1 s by which Google's machines may differ. */
-const padMs = 2000;
+/** The `Date` header tells whole seconds. */
+const coarseMs = 1000;
+/** The coarseness, and 1 s by which the clocks of the store's machines may differ. */
+const padMs = coarseMs + 1000;
 /** Bodies are read again and again by waiters of one name; a few of the largest are worth keeping. */
 const cachedBodyLength = 4 * 1024 * 1024;
 
@@ -132,6 +134,7 @@ export function gcsBackend(wishes: GcsBackendOptions): Backend {
   return casBackend<Version, BodyToken>({
     info: { name: "gcs", minTtlMs: 15_000, granularityMs: 4000, maxRenewBatch: 250, pollMs: 1000 },
     padMs,
+    coarseMs,
     monotonicMs: store.monotonicMs,
     read: (name, options) => read(store, name, options),
     text: (name, token, options) => textOf(store, name, token, options),

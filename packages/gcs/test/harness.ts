@@ -25,7 +25,7 @@ export function fakeHarness(
   let opens = 0;
   return {
     name: "Cloud Storage (strict fake)",
-    timing: { slackMs: 250, callMs: 2000 },
+    timing: { slackMs: 250 },
     async open() {
       const store = await openFakeStore();
       const { fake } = store;

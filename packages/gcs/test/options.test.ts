@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { createMemoryStore, InvalidArgumentError, memoryBackend } from "@coord/core";
 import { type FakeFault, startFakeGcs } from "@coord/test-fixtures";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type GcsBucket, gcsBackend } from "../src/index.ts";
 import {
   acquireRequest,
@@ -13,6 +13,9 @@ import {
   freshName,
   openFakeStore,
 } from "./fake-store.ts";
+
+// A busy machine may be slow.
+vi.setConfig({ testTimeout: 60_000 });
 
 let store: FakeStore;
 

@@ -1,5 +1,5 @@
 import type { Backend } from "@coord/core";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import {
   acquireRequest,
   callOptions,
@@ -8,6 +8,9 @@ import {
   granted,
   openFakeStore,
 } from "./fake-store.ts";
+
+// A busy machine may be slow.
+vi.setConfig({ testTimeout: 60_000 });
 
 let store: FakeStore;
 let clients: Backend[];
