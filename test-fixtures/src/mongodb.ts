@@ -32,6 +32,8 @@ async function probeMongodb(port: number, host = "127.0.0.1"): Promise<string | 
 
 const settings = {
   "cron.database_name": "postgres",
+  // Its jobs, the TTL sweeper among them, would dial the port that the data folder was made with.
+  "cron.use_background_workers": "on",
   shared_preload_libraries: "pg_cron,pg_documentdb_core,pg_documentdb",
 };
 

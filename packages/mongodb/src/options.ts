@@ -22,7 +22,7 @@ export interface MongodbOptions {
   readonly clockSkewMs?: number | undefined;
 }
 
-export type Source =
+type Source =
   | { readonly kind: "client"; readonly client: MongoClientLike }
   | { readonly kind: "db"; readonly db: MongoDatabase }
   | { readonly kind: "url"; readonly url: string };

@@ -39,7 +39,7 @@ const base = {
   retainMs: fc.constantFrom(null, 60_000, 86_400_000),
   fence: fenceOf,
 };
-export const steps = fc.oneof(
+const steps = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
@@ -131,7 +131,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null;
 
 /** Plays the steps on one name; rejects at the first answer or record that differs from the model's. */
-export async function play({ backends, raw }: Pair, name: Name, sequence: readonly Step[]): Promise<void> {
+async function play({ backends, raw }: Pair, name: Name, sequence: readonly Step[]): Promise<void> {
   const id = `${name.namespace}:${name.key}`;
   let record: LeaseRecord | null = null;
   let stale = 1n;

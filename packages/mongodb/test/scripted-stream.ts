@@ -2,7 +2,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Fields, MongoChangeStream, MongoCursor, MongoDatabase } from "../src/index.ts";
 
-export interface Scripted {
+interface Scripted {
   readonly stream: MongoChangeStream;
   /** The server has opened the cursor. */
   open(): void;
