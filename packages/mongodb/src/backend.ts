@@ -140,6 +140,11 @@ export function mongodbBackend(given: MongodbOptions): MongodbBackend {
           "mongodb: a standalone server has no change streams; waiters poll instead.",
         );
       }
+      if (connection.hasOneConnection()) {
+        throw new ConfigurationError(
+          "mongodb: the client has maxPoolSize 1, and a change stream would keep that connection; waiters poll instead.",
+        );
+      }
       return wakeUps.watch(idOf(name), onWake, options);
     },
     within: (session) => within(connection, session),

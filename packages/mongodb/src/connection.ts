@@ -19,6 +19,8 @@ export interface Connection {
   database(): Promise<MongoDatabase>;
   /** Throws `ConfigurationError` where the records can't be kept; looks once, and again after a failure. */
   target(): Promise<Target>;
+  /** Whether the client has one connection only, which a change stream would keep from all else. */
+  hasOneConnection(): boolean;
   close(): Promise<void>;
 }
 
@@ -124,7 +126,8 @@ export function connect(settings: Settings): Connection {
   let closed = false;
 
   async function database(): Promise<MongoDatabase> {
-    if (closed) throw new ConfigurationError("mongodb: this backend has been closed. Make a new one.");
+    if (closed)
+      throw new UnavailableError("mongodb: this backend has been closed. Make a new one.", { notDone: true });
     if (source.kind === "db") return source.db;
     if (source.kind === "client") return source.client.db(settings.database);
     own ??= openClient(source.url);
@@ -165,6 +168,11 @@ export function connect(settings: Settings): Connection {
         if (!isCoordError(error, "COORD_UNAVAILABLE")) throw error;
         throw new UnavailableError(error.message, { cause: error, notDone: true });
       }
+    },
+    hasOneConnection() {
+      const client =
+        source.kind === "db" ? source.db.client : source.kind === "client" ? source.client : undefined;
+      return client?.options?.maxPoolSize === 1;
     },
     async close() {
       closed = true;

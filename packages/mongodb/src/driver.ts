@@ -33,12 +33,15 @@ export interface UpdateOne {
 
 export interface MongoDatabase {
   readonly databaseName: string;
+  /** Not there in early releases of driver 6. */
+  readonly client?: MongoClientLike | undefined;
   collection(name: string): MongoCollection;
   command(command: Fields, options: Fields): Promise<unknown>;
   listCollections(filter: Fields, options: Fields): MongoCursor;
 }
 
 export interface MongoClientLike {
+  readonly options?: { readonly maxPoolSize?: number | undefined } | undefined;
   db(name?: string): MongoDatabase;
 }
 

@@ -34,6 +34,9 @@ const tooLarge = new Set([10334, 17419, 17420]);
 /** The server refused before doing anything: not the primary, a race for a new document, a write conflict. */
 const notDoneCodes = new Set([112, 10107, 11000, 13435]);
 
+/** A write concern's error comes after the write, that of a bulk may come after some of its writes. */
+const afterWrites = new Set(["MongoWriteConcernError", "MongoBulkWriteError"]);
+
 const configurationNames = new Set([
   "MongoInvalidArgumentError",
   "MongoParseError",
@@ -82,8 +85,7 @@ export function mapError(error: unknown, doing: string): CoordError {
       { cause: error },
     );
   }
-  // A write concern's error comes after the write.
-  const notDone = code !== undefined && notDoneCodes.has(code) && name !== "MongoWriteConcernError";
+  const notDone = code !== undefined && notDoneCodes.has(code) && !afterWrites.has(name);
   const outcome = notDone ? "did not happen" : "may or may not have happened";
   return new UnavailableError(`mongodb: ${doing} failed (${what}); it ${outcome}.`, {
     cause: error,

@@ -1,4 +1,4 @@
-import { type CallOptions, ConfigurationError, type Subscription, UnavailableError } from "@coord/core";
+import { type CallOptions, type Subscription, UnavailableError } from "@coord/core";
 import { isObject } from "./answers.ts";
 import { bounded } from "./call.ts";
 import type { MongoChangeStream } from "./driver.ts";
@@ -142,7 +142,10 @@ export function createWakeUps(openStream: () => Promise<MongoChangeStream>): Wak
 
   return {
     async watch(id, onWake, options) {
-      if (closed) throw new ConfigurationError("mongodb: this backend has been closed. Make a new one.");
+      if (closed)
+        throw new UnavailableError("mongodb: this backend has been closed. Make a new one.", {
+          notDone: true,
+        });
       if (refused !== undefined && refused.untilMs > performance.now()) throw refused.error;
       // A set of its own closures: the same function may be subscribed twice.
       const listener = (): void => onWake();

@@ -29,7 +29,7 @@ interface Client extends MongoClientLike {
   close(): Promise<void>;
   withSession(work: (session: Session) => Promise<void>): Promise<void>;
 }
-type Driver = new (url: string) => Client;
+type Driver = new (url: string, options?: { maxPoolSize?: number }) => Client;
 const drivers: [string, Driver][] = [
   ["driver 6", MongoClient6],
   ["driver 7", MongoClient7],
@@ -349,3 +349,32 @@ test("of a batch held up by a locked document only that one is unknown, the othe
   expect(updates.map((asked) => asked.length)).toEqual([4, 1, 1]);
   await backend.close();
 });
+
+test.each(drivers)(
+  "%s: a client with one connection keeps it for its commands, and waiters poll",
+  async (_, MongoClient) => {
+    const { server } = await serve(() => ({ ok: 1 }));
+    const single = new MongoClient(server.url, { maxPoolSize: 1 });
+    clients.push(single);
+    for (const options of [{ client: single }, { db: single.db() }]) {
+      const backend = mongodbBackend(options);
+      expect(await codeOf(backend.watch?.(name, () => {}, within()))).toBe("COORD_CONFIGURATION");
+      await backend.close();
+    }
+    expect(server.commands.filter((command) => "aggregate" in command)).toEqual([]);
+  },
+);
+
+test.each(drivers)(
+  "%s: a batch that was broken off may have renewed some: unknown, and not called not done",
+  async (_, MongoClient) => {
+    const writeErrors = [{ index: 1, code: 10_107, errmsg: "not primary" }];
+    const { client } = await serve(() => ({ ok: 1, n: 1, nModified: 1, writeErrors }), MongoClient);
+    const backend = mongodbBackend({ client });
+    const renewal = { name, grantId: "g", fence: 7n, ttlMs: 60_000 };
+    const other = { ...renewal, name: { ...name, key: "other" } };
+    const error = await errorOf(backend.renew([renewal, other], within()));
+    expect(error).toMatchObject({ code: "COORD_UNAVAILABLE", notDone: false });
+    await backend.close();
+  },
+);

@@ -146,7 +146,7 @@ test("close ends the stream and rejects those who still wait for it", async () =
   await backend.close();
   expect(await rejected).toBe("COORD_UNAVAILABLE");
   expect(stream.isClosed).toBe(true);
-  expect(await codeOf(backend.watch?.(one, () => {}, within()))).toBe("COORD_CONFIGURATION");
+  expect(await codeOf(backend.watch?.(one, () => {}, within()))).toBe("COORD_UNAVAILABLE");
   expect(script.streams).toHaveLength(1);
 });
 
