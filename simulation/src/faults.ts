@@ -1,0 +1,182 @@
+import type { Kind, Script, Shape } from "./plan.ts";
+import type { Random } from "./random.ts";
+import type { Sim } from "./sim.ts";
+import { idOf } from "./store.ts";
+
+/** Faults that happen at an instant; those of single messages are drawn in `network.ts`. */
+const fault = (
+  name: string,
+  draw: (random: Random, shape: Shape) => { describe: string; start: (sim: Sim) => void },
+): Kind => ({
+  name,
+  draw(random, shape): Script {
+    const atMs = random.range(0, shape.chaosMs);
+    const { describe, start } = draw(random, shape);
+    return {
+      atMs,
+      describe: `fault: ${describe}`,
+      start(sim) {
+        sim.world.note(() => `fault: ${describe}`);
+        start(sim);
+      },
+    };
+  },
+});
+
+/** A fault of one process, unless it is dead or stands still already. */
+const ofProcess = (
+  name: string,
+  draw: (
+    random: Random,
+    shape: Shape,
+  ) => { describe: string; start: (sim: Sim, process: Sim["processes"][number], index: number) => void },
+): Kind =>
+  fault(name, (random, shape) => {
+    const index = random.int(0, shape.processes - 1);
+    const { describe, start } = draw(random, shape);
+    return {
+      describe: `p${index + 1} ${describe}`,
+      start(sim) {
+        const process = sim.processes[index];
+        if (process?.coordinator === undefined || process.blocked) return;
+        start(sim, process, index);
+      },
+    };
+  });
+
+const ms = (value: number): string => `${Math.round(value)} ms`;
+const upTo = (random: Random, most: number): number => random.next() ** 2 * most;
+
+const pauses = ofProcess("pause", (random, { ttlMs }) => {
+  const forMs = upTo(random, 5 * ttlMs);
+  return { describe: `paused for ${ms(forMs)}`, start: (_sim, process) => process.block(forMs) };
+});
+
+const kills = ofProcess("kill", (random, { ttlMs }) => {
+  const backMs = upTo(random, 3 * ttlMs);
+  return {
+    describe: `killed, back after ${ms(backMs)}`,
+    start({ world, held }, process) {
+      for (const one of held) if (one.acquisition.process === process) held.delete(one);
+      process.kill();
+      world.after(backMs, () => process.start());
+    },
+  };
+});
+
+const suspends = ofProcess("suspend", (random, { ttlMs, wallGoesBack }) => {
+  const forMs = upTo(random, 5 * ttlMs);
+  return {
+    describe: `suspended for ${ms(forMs)}${wallGoesBack ? ", not: its wall clock goes back in this run" : ""}`,
+    start({ world }, process) {
+      if (wallGoesBack) return;
+      process.machine.setMode("suspended");
+      process.block(forMs);
+      process.suspendedUntil = world.now() + forMs;
+      world.after(forMs, () => process.machine.setMode("running"));
+    },
+  };
+});
+
+const freezes = ofProcess("freeze", (random, { ttlMs }) => {
+  const forMs = upTo(random, 5 * ttlMs);
+  return {
+    describe: `frozen for ${ms(forMs)}`,
+    start({ world }, process) {
+      process.machine.setMode("frozen");
+      process.block(forMs);
+      process.deceivedAt = world.now() + forMs;
+      world.after(forMs, () => process.machine.setMode("running"));
+    },
+  };
+});
+
+const wallSteps = ofProcess("wall step", (random, { ttlMs, wallGoesBack }) => {
+  const size = random.chance(0.5) ? upTo(random, 3 * ttlMs) : random.range(0, 3_600_000);
+  const byMs = wallGoesBack && random.chance(0.6) ? -size : size;
+  return {
+    describe: `wall clock set by ${ms(byMs)}`,
+    start({ world }, process) {
+      process.troubledAt = Math.max(process.troubledAt, world.now());
+      process.machine.stepWall(byMs);
+    },
+  };
+});
+
+const cuts = ofProcess("cut", (random, { ttlMs }) => {
+  const forMs = upTo(random, 3 * ttlMs);
+  return {
+    describe: `cut off for ${ms(forMs)}`,
+    start({ world, links }, process, index) {
+      const link = links[index];
+      if (link === undefined) return;
+      link.cutUntil = Math.max(link.cutUntil, world.now() + forMs);
+      process.troubledAt = Math.max(process.troubledAt, link.cutUntil);
+      link.wakeAll();
+      world.at(link.cutUntil, () => link.wakeAll());
+    },
+  };
+});
+
+const storeSteps = fault("store step", (random) => {
+  const size = random.pick([random.range(0, 60), random.range(0, 300_000), 3_600_000, 400 * 86_400_000]);
+  const byMs = random.chance(0.5) ? size : -size;
+  const backMs = random.chance(0.5) ? random.range(0, 5000) : undefined;
+  return {
+    describe: `store clock set by ${ms(byMs)}${backMs === undefined ? "" : `, back after ${ms(backMs)}`}`,
+    start({ world, store }) {
+      const step = (by: number): void => {
+        store.stepClock(by);
+        store.troubledAt = Math.max(store.troubledAt, world.now());
+        if (by > 0) store.setForwardAt = world.now();
+      };
+      step(byMs);
+      if (backMs !== undefined) world.after(backMs, () => step(-byMs));
+    },
+  };
+});
+
+const restarts = fault("store restart", (random, { ttlMs }) => {
+  const forMs = upTo(random, 2 * ttlMs);
+  return {
+    describe: `store restarts in ${ms(forMs)}`,
+    start({ world, store, links, processes }) {
+      const until = world.now() + forMs;
+      store.downUntil = Math.max(store.downUntil, until);
+      store.troubledAt = Math.max(store.troubledAt, until);
+      for (const process of processes) process.troubledAt = Math.max(process.troubledAt, until);
+      const wake = (): void => {
+        for (const link of links) link.wakeAll();
+      };
+      wake();
+      world.at(until, wake);
+    },
+  };
+});
+
+const locks = fault("lock", (random, { ttlMs, keys }) => {
+  const key = random.pick(keys);
+  const forMs = upTo(random, 3 * ttlMs);
+  return {
+    describe: `a transaction locks ${key} for ${ms(forMs)}`,
+    start: ({ store }) => store.lock(idOf({ namespace: "default", key: `l\u001F${key}` }), forMs),
+  };
+});
+
+const cleanUps = fault("clean-up", () => ({
+  describe: "clean-up",
+  start: ({ store, world }) => void store.prune(1000, { name: "clean-up", sentAt: world.now() }),
+}));
+
+export const faults: readonly Kind[] = [
+  pauses,
+  kills,
+  suspends,
+  freezes,
+  wallSteps,
+  cuts,
+  storeSteps,
+  restarts,
+  locks,
+  cleanUps,
+];

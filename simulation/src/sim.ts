@@ -1,0 +1,72 @@
+import type { Lease } from "@coord/core";
+import type { Core } from "./core.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Link } from "./network.ts";
+import type { Shape } from "./plan.ts";
+import type { SimProcess } from "./process.ts";
+import type { Step, Store } from "./store.ts";
+import type { World } from "./world.ts";
+
+/** One call of a user that wants a lease, from its beginning to the end of the lease. */
+export interface Acquisition {
+  /** Unique; it is the `holder` that the store sees, which tells whose a grant is. */
+  readonly holder: string;
+  readonly process: SimProcess;
+  readonly life: number;
+  /** As the store knows it. */
+  readonly id: string;
+  readonly ttlMs: number;
+  readonly waitMs: number;
+  readonly askedAt: number;
+  /** When the call came back, in true time. */
+  settledAt: number | undefined;
+  held: HeldLease | undefined;
+  /** When its user wanted nothing any more: aborted, released, failed; in true time. */
+  overAt: number | undefined;
+  readonly over: { how: string };
+}
+
+/** A lease in the hands of a user. */
+export interface HeldLease {
+  readonly lease: Lease;
+  readonly acquisition: Acquisition;
+  /** Read once, as users do. */
+  readonly signal: AbortSignal;
+  readonly since: number;
+  /** Left to somebody else on purpose: detached, or to lapse. */
+  left: boolean;
+}
+
+/** What invariants see. Each file under `invariants` gives one of these. */
+export interface Observer {
+  step?(step: Step): void;
+  asked?(acquisition: Acquisition): void;
+  leased?(held: HeldLease): void;
+  /** `assertHeld` passed at this instant. */
+  asserted?(held: HeldLease): void;
+  /** `assertHeld` threw, or the signal aborted, though its user had not ended it. */
+  lost?(held: HeldLease, reason: string): void;
+  saved?(held: HeldLease, number: number): void;
+  released?(held: HeldLease): void;
+  /** The user of the acquisition wants nothing any more. */
+  over?(acquisition: Acquisition): void;
+  /** The faults are over and all that users wanted is done. */
+  settled?(): void;
+  /** All coordinators are closed as well. */
+  rest?(): void;
+}
+
+/** One run with all that is in it. */
+export interface Sim {
+  readonly core: Core;
+  readonly shape: Shape;
+  readonly world: World;
+  readonly store: Store;
+  readonly processes: readonly SimProcess[];
+  readonly links: readonly Link[];
+  readonly ledger: Ledger;
+  readonly acquisitions: Acquisition[];
+  readonly held: Set<HeldLease>;
+  tell(event: keyof Observer, call: (observer: Observer) => void): void;
+  violate(rule: string, what: string): void;
+}

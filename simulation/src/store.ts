@@ -1,0 +1,214 @@
+import type {
+  AcquireRequest,
+  AcquireResult,
+  Backend,
+  LeaseRecord,
+  Name,
+  OverruleRequest,
+  OverruleResult,
+  ReleaseRequest,
+  ReleaseResult,
+  RenewOutcome,
+  RenewRequest,
+  Subscription,
+} from "@coord/core";
+import type { Core } from "./core.ts";
+import type { World } from "./world.ts";
+
+/** One atomic step as an onlooker inside the store sees it. */
+interface StepBase {
+  readonly id: string;
+  readonly before: LeaseRecord | null;
+  readonly after: LeaseRecord | null;
+  /** The store's clock, in milliseconds since 1970, not rounded. */
+  readonly nowMs: number;
+  /** Who asked, and when the request was sent, in true time. */
+  readonly sender: string;
+  readonly sentAt: number;
+}
+export interface AcquireStep extends StepBase {
+  readonly op: "acquire";
+  readonly request: AcquireRequest;
+  readonly result: AcquireResult;
+}
+export interface RenewStep extends StepBase {
+  readonly op: "renew";
+  readonly request: RenewRequest;
+  readonly result: RenewOutcome;
+}
+export interface ReleaseStep extends StepBase {
+  readonly op: "release";
+  readonly request: ReleaseRequest;
+  readonly result: ReleaseResult;
+}
+export interface OverruleStep extends StepBase {
+  readonly op: "overrule";
+  readonly request: OverruleRequest;
+  readonly result: OverruleResult;
+}
+export interface PruneStep extends StepBase {
+  readonly op: "prune";
+}
+export type Step = AcquireStep | RenewStep | ReleaseStep | OverruleStep | PruneStep;
+
+export interface Sender {
+  readonly name: string;
+  readonly sentAt: number;
+}
+
+/** The memory backend with a clock of its own, row locks, restarts and an onlooker. */
+export interface Store {
+  readonly backend: Backend;
+  /** The store's clock in milliseconds since 1970. */
+  nowMs(): number;
+  stepClock(byMs: number): void;
+  /** When a fault last touched the store, in true time. */
+  troubledAt: number;
+  /** When its clock was last set forward. */
+  setForwardAt: number;
+  peek(id: string): LeaseRecord | undefined;
+  readonly records: ReadonlyMap<string, LeaseRecord>;
+  readonly watchers: number;
+  acquire(request: AcquireRequest, sender: Sender): Promise<AcquireResult>;
+  renew(request: RenewRequest, sender: Sender): Promise<RenewOutcome>;
+  release(request: ReleaseRequest, sender: Sender): Promise<ReleaseResult>;
+  overrule(request: OverruleRequest, sender: Sender): Promise<OverruleResult>;
+  prune(limit: number, sender: Sender): Promise<number>;
+  watch(name: Name, onWake: () => void): Promise<Subscription>;
+  /** A transaction holds the record: renewals are unknown at once, all else waits. */
+  lock(id: string, forMs: number): void;
+  /** Until then nobody gets through to it. */
+  downUntil: number;
+  onStep(listener: (step: Step) => void): void;
+}
+
+export const idOf = (name: Name): string => `${name.namespace}\u0000${name.key}`;
+
+const noOptions = { signal: new AbortController().signal, timeoutMs: 1000 };
+
+export function createStore(world: World, core: Core, rate: number): Store {
+  const memory = core.createMemoryStore();
+  const startMs = 1_700_000_000_000;
+  let offsetMs = 0;
+  const nowMs = (): number => startMs + world.now() * rate + offsetMs;
+  const backend = core.memoryBackend({
+    store: memory,
+    nowUs: () => BigInt(Math.floor(nowMs() * 1000)),
+  });
+  const listeners: ((step: Step) => void)[] = [];
+  const lockedUntil = new Map<string, number>();
+
+  const peek = (id: string): LeaseRecord | undefined => memory.records.get(id);
+
+  /** Makes the step and shows it to the onlookers before anything else happens. */
+  function observed<Result>(
+    name: Name,
+    sender: Sender,
+    take: () => Promise<Result>,
+    show: (base: StepBase, result: Result) => Step,
+  ): Promise<Result> {
+    const id = idOf(name);
+    const before = peek(id) ?? null;
+    const taken = take();
+    const after = peek(id) ?? null;
+    const base = { id, before, after, nowMs: nowMs(), sender: sender.name, sentAt: sender.sentAt };
+    return taken.then((result) => {
+      const step = show(base, result);
+      for (const listener of listeners) listener(step);
+      return result;
+    });
+  }
+
+  /** Waits as long as a transaction holds the record. */
+  function unlocked<Result>(name: Name, run: () => Promise<Result>): Promise<Result> {
+    const until = lockedUntil.get(idOf(name)) ?? 0;
+    if (until <= world.now()) return run();
+    return new Promise((resolve, reject) => {
+      world.at(until, () => void unlocked(name, run).then(resolve, reject));
+    });
+  }
+
+  const store: Store = {
+    backend,
+    nowMs,
+    stepClock(byMs) {
+      offsetMs += byMs;
+    },
+    troubledAt: -Infinity,
+    setForwardAt: -Infinity,
+    peek,
+    records: memory.records,
+    get watchers() {
+      let count = 0;
+      for (const queue of memory.waiting.values()) count += queue.size;
+      return count;
+    },
+    acquire: (request, sender) =>
+      unlocked(request.name, () =>
+        observed(
+          request.name,
+          sender,
+          () => backend.acquire(request, noOptions),
+          (base, result) => ({ ...base, op: "acquire", request, result }),
+        ),
+      ),
+    async renew(request, sender) {
+      if ((lockedUntil.get(idOf(request.name)) ?? 0) > world.now()) return "unknown";
+      return observed(
+        request.name,
+        sender,
+        async () => (await backend.renew([request], noOptions))[0] ?? "unknown",
+        (base, result) => ({ ...base, op: "renew", request, result }),
+      );
+    },
+    release: (request, sender) =>
+      unlocked(request.name, () =>
+        observed(
+          request.name,
+          sender,
+          () => backend.release(request, noOptions),
+          (base, result) => ({ ...base, op: "release", request, result }),
+        ),
+      ),
+    overrule: (request, sender) =>
+      unlocked(request.name, () =>
+        observed(
+          request.name,
+          sender,
+          () => backend.overrule(request, noOptions),
+          (base, result) => ({ ...base, op: "overrule", request, result }),
+        ),
+      ),
+    async prune(limit, sender) {
+      const before = new Map(memory.records);
+      const count = await backend.prune({ limit }, noOptions);
+      for (const [id, record] of before) {
+        if (memory.records.has(id)) continue;
+        const { name, sentAt } = sender;
+        const step: PruneStep = {
+          op: "prune",
+          id,
+          before: record,
+          after: null,
+          nowMs: nowMs(),
+          sender: name,
+          sentAt,
+        };
+        for (const listener of listeners) listener(step);
+      }
+      return count;
+    },
+    watch(name, onWake) {
+      const { watch } = backend;
+      if (watch === undefined) throw new Error("The memory backend offers no watch any more.");
+      return watch(name, onWake, noOptions);
+    },
+    lock(id, forMs) {
+      lockedUntil.set(id, Math.max(lockedUntil.get(id) ?? 0, world.now() + forMs));
+      store.troubledAt = Math.max(store.troubledAt, world.now() + forMs);
+    },
+    downUntil: 0,
+    onStep: (listener) => void listeners.push(listener),
+  };
+  return store;
+}
