@@ -4,6 +4,8 @@ import type { LeaseHandle } from "./lease.ts";
 
 /** The keys that the current async context holds through `withLease`, innermost first. */
 interface Held {
+  /** The contexts of one coordinator. */
+  readonly owner: object;
   readonly id: string;
   active: boolean;
   readonly outer: Held | undefined;
@@ -15,12 +17,15 @@ export interface Contexts {
   run<T>(id: string, work: () => Promise<T>): Promise<T>;
 }
 
+/** One for all coordinators: Node 20 never lets go of a storage, and each one slows every promise down. */
+const storage = new AsyncLocalStorage<Held>();
+
 export function createContexts(): Contexts {
-  const storage = new AsyncLocalStorage<Held>();
+  const owner = {};
   return {
     check(id, key) {
       for (let held = storage.getStore(); held !== undefined; held = held.outer) {
-        if (!held.active || held.id !== id) continue;
+        if (!held.active || held.owner !== owner || held.id !== id) continue;
         throw new CoordError(
           "COORD_REENTRANT",
           `"${key}" is held by the code that now asks for it: leases are not re-entrant, this would wait for itself. Pass the lease on instead.`,
@@ -28,7 +33,7 @@ export function createContexts(): Contexts {
       }
     },
     async run(id, work) {
-      const held: Held = { id, active: true, outer: storage.getStore() };
+      const held: Held = { owner, id, active: true, outer: storage.getStore() };
       try {
         return await storage.run(held, work);
       } finally {
