@@ -31,8 +31,8 @@ export interface Source {
 
 /** How long a connection attempt may take, in ms. */
 const connectTimeoutMs = 5000;
-/** A socket that owes an answer for that long, in ms, is dead. */
-export const silentSocketMs = 4000;
+/** A socket that owes an answer for that long, in ms, is dead: longer than a WAIT within core's 5 s. */
+export const silentSocketMs = 4500;
 
 const reconnectDelayMs = (attempt: number): number =>
   Math.min(50 * 2 ** (attempt - 1), 1000) + Math.random() * 100;

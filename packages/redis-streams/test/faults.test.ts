@@ -15,7 +15,7 @@ const notDone = { code: "COORD_UNAVAILABLE", notDone: true };
 describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`, { timeout: 60_000 }, () => {
   let server: Awaited<ReturnType<typeof startRedis>>;
   beforeAll(async () => {
-    server = await startRedis();
+    server = await startRedis({ settings: {} }); // scripts are flushed
   }, 60_000);
   afterAll(() => server[Symbol.asyncDispose]());
 
@@ -79,7 +79,7 @@ describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`,
   });
 
   test("a server that is down is never free and never held; nothing was sent, and it is found again", async () => {
-    await using own = await startRedis();
+    await using own = await startRedis({ settings: {} });
     await using backend = open(own.url);
     const request = attempt(freshName());
     await backend.acquire(request, call());
@@ -102,7 +102,7 @@ describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`,
   });
 
   test("a paused server makes steps unknown in their time, and answers again when it runs", async () => {
-    await using own = await startRedis();
+    await using own = await startRedis({ settings: {} });
     await using backend = open(own.url);
     const request = attempt(freshName());
     await backend.acquire(request, call());
@@ -126,7 +126,7 @@ describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`,
   });
 
   test("a wrong password is told with its remedy, and no password is", async () => {
-    await using own = await startRedis();
+    await using own = await startRedis({ settings: {} });
     await own.admin.config("SET", "requirepass", "right");
     await using wrong = open(own.url.replace("//", "//:hunter2@"));
     const refused = await wrong.inspect(freshName(), call()).catch((error: unknown) => error);
@@ -139,7 +139,7 @@ describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`,
   });
 
   test("a user without permissions is told which page lists them; the listed ones suffice", async () => {
-    await using own = await startRedis();
+    await using own = await startRedis({ settings: {} });
     const common = ["on", ">pw", "~coord:{*", "-@all"];
     await own.admin.call("acl", "setuser", "weak", ...common, "+info", "+ping");
     await own.admin.call("acl", "setuser", "able", ...common, ...leastPrivilege.split(" "));
@@ -184,7 +184,7 @@ describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`,
   );
 
   test("holders keep their leases when memory is full; only new ones are refused", async () => {
-    await using own = await startRedis();
+    await using own = await startRedis({ settings: {} });
     await using backend = open(own.url);
     const request = attempt(freshName());
     const granted = await backend.acquire(request, call());
@@ -209,7 +209,7 @@ describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`,
 
   test("a replica is refused, and a step is confirmed when enough replicas have it", async () => {
     await using master = await startRedis({ settings: { "repl-diskless-sync-delay": "0" } });
-    await using replica = await startRedis();
+    await using replica = await startRedis({ settings: {} });
     const { port } = new URL(master.url);
     await replica.admin.replicaof("127.0.0.1", port);
     await until(async () => (await replica.admin.info("replication")).includes("master_link_status:up"));
@@ -254,7 +254,7 @@ describe.skipIf(missing !== undefined)(`faults${missing ? `: ${missing}` : ""}`,
   });
 
   test("a process that closed its backend can exit, also with a server that is gone", async () => {
-    await using own = await startRedis();
+    await using own = await startRedis({ settings: {} });
     const child = new URL("exit-child.ts", import.meta.url).pathname;
     const run = promisify(execFile);
     const { stdout } = await run(

@@ -24,7 +24,7 @@ const recordKey = ({ namespace, key }: Name, partitions: number): string =>
 
 async function misconfigured(): Promise<Misconfigured[]> {
   const evicting = await startRedis({ settings: { "maxmemory-policy": "allkeys-lru" } });
-  const replica = await startRedis();
+  const replica = await startRedis({ settings: {} });
   await replica.admin.replicaof("127.0.0.1", "1");
   return [
     { title: "a server that evicts", server: evicting },

@@ -6,7 +6,10 @@ const loopback = (url: string): { host: string; port: number } => ({
   port: Number(new URL(url).port),
 });
 
-/** A server and a client of the test's own; `await using` ends both. */
+/**
+ * A server and a client, which `await using` ends. With `settings`, also empty ones, the server is the test's
+ * own; without, it may be one that the environment names, and others use.
+ */
 export async function startRedis(options: RedisOptions = {}) {
   const server = await start("redis", options);
   const admin = new Redis({ ...loopback(server.url), lazyConnect: true, retryStrategy: () => 50 });

@@ -205,18 +205,20 @@ describe.skipIf(missing !== undefined)(`waking${missing ? `: ${missing}` : ""}`,
   });
 
   test("a stream that is deleted is made anew after a drop, and wakes again", async () => {
+    await using own = await startRedis({ settings: {} });
     const name = await fresh();
-    const holder = backend();
-    const waiter = await listen(backend(), name);
+    const [holder, process] = [backend(own.url), backend(own.url)];
+    const waiter = await listen(process, name);
     await (await hold(holder, name)).release();
     await until(() => waiter.wakes === 1);
-    await server.admin.flushall();
-    await server.admin.call("client", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    await own.admin.flushall();
+    await own.admin.call("client", "KILL", "TYPE", "normal", "SKIPME", "yes");
     await until(() => !waiter.live);
     await until(() => waiter.live);
     const before = waiter.wakes;
     await (await hold(holder, name)).release();
     expect(await until(() => waiter.wakes > before)).toBe(true);
+    await Promise.all([holder.close(), process.close()]);
   });
 
   test("a subscription to a second name finds a lost stream and restarts it", async () => {
