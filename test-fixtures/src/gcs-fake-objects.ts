@@ -74,7 +74,7 @@ function nextGeneration(): string {
 }
 
 /** Whether all preconditions of the request hold; on an upload an absent object has generation 0. */
-export function preconditionsHold(query: URLSearchParams, object: FakeObject | undefined): boolean {
+function preconditionsHold(query: URLSearchParams, object: FakeObject | undefined): boolean {
   const { generation, metageneration } = object ?? { generation: "0", metageneration: undefined };
   const asked = (name: string): string | undefined => query.get(name) ?? undefined;
   const equals = (name: string, value: string | undefined): boolean =>
@@ -93,7 +93,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-export function parseJson(bytes: Buffer): Record<string, unknown> {
+function parseJson(bytes: Buffer): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(bytes.toString());
@@ -105,7 +105,7 @@ export function parseJson(bytes: Buffer): Record<string, unknown> {
 }
 
 /** The two parts of a `multipart/related` body, found by bytes as the second may hold anything. */
-export function parseMultipart(contentType: string, body: Buffer): { json: Buffer; content: Buffer } {
+function parseMultipart(contentType: string, body: Buffer): { json: Buffer; content: Buffer } {
   const boundary = /^multipart\/related;\s*boundary="?([^";]+)"?/.exec(contentType)?.[1];
   if (boundary === undefined) throw new Refusal(400, "invalid", "not multipart/related with a boundary");
   const separator = Buffer.from(`\r\n--${boundary}`);

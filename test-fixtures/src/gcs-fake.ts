@@ -20,7 +20,7 @@ import {
 } from "./gcs-fake-objects.ts";
 import type { Faults } from "./server.ts";
 
-export type { FakeBucket, FakeObject, FakeRequest } from "./gcs-fake-objects.ts";
+export type { FakeBucket, FakeRequest } from "./gcs-fake-objects.ts";
 
 /** What goes wrong with the requests that match; the first fault in the list that matches is used. */
 export interface FakeFault {
@@ -216,6 +216,8 @@ export async function startFakeGcs({ clockMs = machineMs }: FakeGcsOptions = {})
       response.on("error", () => {});
       handle(message, response).catch(() => response.destroy());
     });
+    // Else a connection that a client takes up again after some seconds is now and then reset under it.
+    made.keepAliveTimeout = 120_000;
     made.on("connection", (socket) => {
       sockets.add(socket);
       socket.on("error", () => {}).on("close", () => sockets.delete(socket));

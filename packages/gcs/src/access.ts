@@ -6,7 +6,7 @@ import { mapError, statusOf } from "./errors.ts";
 import { field } from "./field.ts";
 
 /** What the client calls with its options before it sends a request. */
-export interface TimeLimit {
+interface TimeLimit {
   request<Options extends object>(options: Options): Options & { uri: string; timeout: number };
 }
 
@@ -103,13 +103,13 @@ export interface Wishes {
 /** One request; resolves for 2xx, 404 and 412, and throws this library's errors for all else. */
 export async function call(access: Access, wishes: Wishes, options: CallOptions): Promise<Reply> {
   const what = `${wishes.method} ${typeof wishes.uri === "string" ? (wishes.uri.split("?")[0] ?? "") : "upload"}`;
+  const bucket = await access.bucket();
   if (options.signal.aborted) {
     throw new UnavailableError(`gcs: ${what} was not sent, as nobody waits for it any more.`, {
       cause: options.signal.reason,
       notDone: true,
     });
   }
-  const bucket = await access.bucket();
   const sentAt = access.monotonicMs();
   try {
     const request: GcsRequest = {

@@ -1,9 +1,18 @@
 import { randomUUID } from "node:crypto";
+import { Storage } from "@google-cloud/storage";
 import { describeBackend } from "@coord/conformance/vitest";
 import type { Harness } from "@coord/conformance";
 import { start } from "@coord/test-fixtures";
 import { gcsBackend } from "../src/index.ts";
 import { fakeHarness } from "./harness.ts";
+
+async function removeAll(url: string, namespace: string): Promise<void> {
+  const { hostname, pathname, searchParams } = new URL(url);
+  const apiEndpoint = searchParams.get("endpoint");
+  const storage = new Storage(apiEndpoint === null ? {} : { apiEndpoint, projectId: "p" });
+  const folder = pathname.replace(/^\/|\/$/g, "") || "coord";
+  await storage.bucket(hostname).deleteFiles({ prefix: `${folder}/${namespace}/`, force: true });
+}
 
 /** A real bucket, or another emulator, has no hooks and no time but its own. */
 function realHarness(url: string): Harness {
@@ -18,7 +27,10 @@ function realHarness(url: string): Harness {
         backend,
         namespace,
         second: async () => gcsBackend({ url }),
-        close: async () => await backend.close(),
+        async close() {
+          await backend.close();
+          await removeAll(url, namespace);
+        },
       };
     },
   };
