@@ -49,8 +49,7 @@ export const postgres: BenchStore = {
           if (!(await lock.acquire())) throw new Error("not acquired");
           await lock.release();
         },
-        under: async (key, work) =>
-          void (await verrou.createLock(key, 30_000).run(work)),
+        under: async (key, work) => void (await verrou.createLock(key, 30_000).run(work)),
         close: () => connection.destroy(),
       },
     ];

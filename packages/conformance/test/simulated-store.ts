@@ -47,7 +47,7 @@ export interface Store {
   /** Milliseconds until a killed line is replaced. */
   reconnectMs: number;
   linesPerAcquire: number;
-  /** Whether a killed or cut subscription says so. */
+  /** Whether a subscription whose line is killed says so; else it is deaf from then on. */
   saysDown: boolean;
   /** Whom a release wakes. */
   wakes: (ears: readonly Ear[]) => readonly Ear[];
@@ -92,6 +92,7 @@ export function killLine(store: Store, line: Line): void {
     }
   };
   report(false);
+  if (!store.saysDown) store.ears.clear();
   if (store.reconnectMs < Infinity) setTimeout(() => report(true), store.reconnectMs);
 }
 

@@ -1,6 +1,8 @@
 import type { Backend, Diagnosis, LeaseState } from "./backend.ts";
 import type { Host } from "./clock.ts";
+import type { Election, ElectionOptions } from "./election-api.ts";
 import type { Lease } from "./lease.ts";
+import type { Executions, Once, WrapOnce } from "./once-api.ts";
 import type { Kind } from "./validate.ts";
 
 /** Times that hold where a call says nothing else; all in milliseconds. */
@@ -97,6 +99,10 @@ export interface Coordinator extends AsyncDisposable {
   tryAcquire(key: string, options?: TryAcquireOptions): Promise<Lease | null>;
   /** Takes over a detached lease, once, under a new fence; `COORD_MOVED` when it lapsed or was adopted. */
   adopt(text: string, options?: TryAcquireOptions): Promise<Lease>;
+  readonly once: Once;
+  readonly wrapOnce: WrapOnce;
+  /** What became of executions under `once`, and decisions about them by hand. */
+  readonly executions: Executions;
   /** What the store knows of a key; `null` if nothing. */
   inspect(key: string, options?: { kind?: Kind | undefined }): Promise<LeaseInfo | null>;
   /** Records in byte order of their keys, read in pages while they are asked for. */
@@ -114,6 +120,11 @@ export interface Coordinator extends AsyncDisposable {
     key: string,
     options: { fence: bigint; by: string; note?: string | undefined; now?: boolean | undefined },
   ): Promise<{ readonly fence: bigint }>;
+  /**
+   * A candidate of an election, which stands when it is started; without `start()`, an observer of it.
+   * Throws `InvalidArgumentError`.
+   */
+  elect(name: string, options?: ElectionOptions): Election;
   /** Makes what the backend needs (tables, indexes); idempotent. */
   setup(): Promise<void>;
   /** What the backend relies on, checked on the live server, with remedies. */

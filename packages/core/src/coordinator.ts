@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import type {
   AcquireOptions,
@@ -18,13 +19,18 @@ import { adminLimitMs, createOffsetGuard, prune, startCleanUp } from "./clean-up
 import { createClock, systemHost, waitUpTo } from "./clock.ts";
 import { createDeadlines } from "./deadline.ts";
 import { AcquireTimeoutError, CoordError, InvalidArgumentError, StaleFenceError } from "./errors.ts";
+import { createElection } from "./election.ts";
+import type { Election } from "./election-api.ts";
 import { breakChannel, traced } from "./events.ts";
 import type { LeaseEvent } from "./events.ts";
 import type { Holding, Keepers } from "./holding.ts";
 import { show } from "./json.ts";
 import { decodeCheckpoint, decodeHandOver, LeaseHandle } from "./lease.ts";
 import type { Lease } from "./lease.ts";
+import { createExecutions } from "./executions.ts";
 import { createLine } from "./line.ts";
+import { createOnce } from "./once.ts";
+import type { OnceParts } from "./once.ts";
 import { createRegister } from "./register.ts";
 import { createRenewer } from "./renewer.ts";
 import {
@@ -44,6 +50,7 @@ import {
   userKey,
 } from "./validate.ts";
 import { createContexts, runUnder } from "./with-lease.ts";
+import { createWrapOnce } from "./wrap-once.ts";
 
 const callLimitMs = 5000;
 const settleMs = 1000;
@@ -87,7 +94,9 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     holdings: createRegister<Holding>(),
   };
   const contexts = createContexts();
+  const elections = createRegister<Election>();
   const closed = new AbortController();
+  setMaxListeners(0, closed.signal); // All that waits listens to it.
   const waiting = createRegister<object>();
   const working = createRegister<object>();
   const checkOffset =
@@ -134,21 +143,27 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     };
   }
 
-  /** Obtains under a signal that a close aborts too. */
-  async function get(spec: AcquireSpec): Promise<Obtained> {
+  /** Begins work under a signal that a close aborts too. */
+  const admit: OnceParts["admit"] = async (work, run) => {
     begin();
-    contexts.check(spec.key, spec.key);
-    spec.signal?.throwIfAborted();
-    const { signal, unlink } = linked(spec.signal, closed.signal);
+    contexts.check(work.id, work.key);
+    work.signal?.throwIfAborted();
+    const { signal, unlink } = linked(work.signal, closed.signal);
     const token = {};
     waiting.add(token);
     try {
       await checkOffset?.();
-      return await obtain(keepers, { ...spec, signal });
+      return await run(signal);
     } finally {
       waiting.delete(token);
       unlink();
     }
+  };
+
+  function get(spec: AcquireSpec): Promise<Obtained> {
+    const { key, signal } = spec;
+    const id = storedName(namespace, spec.kind, key).key;
+    return admit({ id, key, signal }, (ended) => obtain(keepers, { ...spec, signal: ended }));
   }
 
   function handle({ holding, payload }: Obtained & { holding: Holding }, spec: AcquireSpec): LeaseHandle {
@@ -173,7 +188,9 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     const token = {};
     working.add(token);
     try {
-      return await runUnder(lease, minHoldMs, (own) => contexts.run(own.key, async () => work(own)));
+      return await runUnder(lease, minHoldMs, (own) =>
+        contexts.run(own.grant.name.key, async () => work(own)),
+      );
     } finally {
       working.delete(token);
     }
@@ -184,23 +201,36 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
 
   async function drain(graceMs: number): Promise<void> {
     closed.abort(new CoordError("COORD_CLOSED", "The coordinator was closed while this waited for a lease."));
-    const settled = Promise.all([keepers.holdings.emptied(), working.emptied(), waiting.emptied()]);
+    for (const election of elections) void election.stop();
+    const settled = Promise.all([
+      elections.emptied(),
+      keepers.holdings.emptied(),
+      working.emptied(),
+      waiting.emptied(),
+    ]);
     await waitUpTo(host, graceMs, settled);
     const left = [...keepers.holdings];
     for (const holding of left) holding.lose("closed");
     // What was told to stop gets a moment to do so before anybody else is let in.
     await waitUpTo(host, settleMs, settled);
     await Promise.allSettled(
-      left.map((holding) => holding.release({ sealed: false, retainMs: holding.granted.retainMs })),
+      left
+        // What an execution came to, only its function can tell: until then its record stays sealed.
+        .filter(({ granted }) => granted.kind !== "execution")
+        .map((holding) => holding.release({ sealed: false, retainMs: holding.granted.retainMs })),
     );
     await waitUpTo(host, callLimitMs, background.idle());
     background.stop();
     await backend.close();
   }
 
+  const once = createOnce({ keepers, contexts, working, holder, ttlMs: defaults.ttlMs, admit });
   const coordinator: Coordinator = {
     namespace,
     backend,
+    once,
+    wrapOnce: createWrapOnce(once),
+    executions: createExecutions(keepers),
     async withLease<T>(
       key: string,
       ...rest: [(lease: Lease) => Promise<T> | T] | [WithLeaseOptions, (lease: Lease) => Promise<T> | T]
@@ -302,6 +332,20 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
         );
       });
     },
+    elect: (name, given = {}) =>
+      createElection(
+        keepers,
+        name,
+        given,
+        { ttlMs: defaults.ttlMs, holder },
+        {
+          add: (election) => {
+            begin();
+            elections.add(election);
+          },
+          delete: (election) => elections.delete(election),
+        },
+      ),
     setup: () => ask("setup", adminLimitMs, (o) => backend.setup(o)),
     diagnose: () => ask("diagnose", adminLimitMs, (o) => backend.diagnose(o)),
     prune: () => prune(runtime),
@@ -336,7 +380,7 @@ function checkMaxHold(value: unknown): number {
 function checkDefaults(
   given: Defaults,
   backend: Backend,
-): Required<Pick<Defaults, "ttlMs" | "waitMs">> & Defaults {
+): Defaults & { readonly ttlMs: number; readonly waitMs: number } {
   checkOptions(given, ["ttlMs", "waitMs", "maxHoldMs", "retainMs"], "defaults");
   const ttlMs = checkTtl(given.ttlMs ?? 30_000, backend.info, "defaults.ttlMs");
   const waitMs = checkWait(given.waitMs ?? 10_000);

@@ -133,3 +133,90 @@ export class AcquireTimeoutError extends CoordError {
     this.remainingMs = options.remainingMs ?? 0;
   }
 }
+
+/** Somebody else runs this execution now; `unwrap` throws it. */
+export class ExecutionRunningError extends CoordError {
+  readonly key: string;
+  /** Who runs it, where the store was asked. */
+  readonly holder: string | undefined;
+  /** Milliseconds until its claim lapses unless it is renewed. */
+  readonly remainingMs: number;
+
+  constructor(running: {
+    readonly key: string;
+    readonly holder: string | undefined;
+    readonly remainingMs: number;
+  }) {
+    const { key, holder, remainingMs } = running;
+    const who = holder === undefined || holder === "" ? "somebody else" : holder;
+    super(
+      "COORD_EXECUTION_RUNNING",
+      `"${key}" is being executed by ${who}. Ask again later, or wait with waitMs.`,
+    );
+    this.key = key;
+    this.holder = holder;
+    this.remainingMs = remainingMs;
+  }
+}
+
+/** Nobody knows whether the effect happened; `unwrap` throws it. A probe or a person must decide. */
+export class UncertainError extends CoordError {
+  readonly key: string;
+  readonly fence: bigint;
+
+  constructor(uncertain: { readonly key: string; readonly fence: bigint; readonly cause?: unknown }) {
+    const { key, fence, cause } = uncertain;
+    super(
+      "COORD_UNCERTAIN",
+      `"${key}" (fence ${fence}) began and nobody recorded how it ended: its effect may have happened. Find out, then coord.executions.resolve("${key}", { fence: ${fence}n, … }), or give once a probe.`,
+      cause === undefined ? {} : { cause },
+    );
+    this.key = key;
+    this.fence = fence;
+  }
+}
+
+/** This execution failed for good (`onError: 'final'`), and that is its recorded answer. */
+export class RecordedFailureError extends CoordError {
+  readonly key: string;
+  readonly fence: bigint;
+  /** Name, message and code of the error that was thrown then. */
+  readonly failure: RecordedFailure;
+
+  constructor(execution: { readonly key: string; readonly fence: bigint }, failure: RecordedFailure) {
+    super(
+      "COORD_RECORDED_FAILURE",
+      `"${execution.key}" failed for good: ${failure.name}: ${failure.message}`,
+    );
+    this.key = execution.key;
+    this.fence = execution.fence;
+    this.failure = failure;
+  }
+}
+
+export interface RecordedFailure {
+  readonly name: string;
+  /** At most 1000 characters. */
+  readonly message: string;
+  readonly code?: string | undefined;
+}
+
+/** The function was done, but its response is not what the record says. The response is attached. */
+export class OutcomeError extends CoordError {
+  readonly key: string;
+  readonly fence: bigint;
+  /** What the function returned; `undefined` for callers who come later. */
+  readonly response: unknown;
+
+  constructor(
+    code: "COORD_OUTCOME_SUPERSEDED" | "COORD_OUTCOME_NOT_COMMITTED" | "COORD_RESPONSE_NOT_STORED",
+    execution: { readonly key: string; readonly fence: bigint },
+    message: string,
+    options: { cause?: unknown; response?: unknown } = {},
+  ) {
+    super(code, message, "cause" in options ? { cause: options.cause } : {});
+    this.key = execution.key;
+    this.fence = execution.fence;
+    this.response = options.response;
+  }
+}

@@ -41,7 +41,18 @@ export interface RenewEvent {
   unknown?: number;
 }
 
-/** `tracing:coord:save:*` and `tracing:coord:break:*`. */
+/** `tracing:coord:once:*`: one call of `once`. */
+export interface OnceEvent extends EventBase {
+  /** `failed`: a recorded failure was replayed; `threw`: the function threw now; absent where the call itself failed. */
+  outcome?: "completed" | "running" | "uncertain" | "failed" | "threw";
+  /** Whether the outcome was there before. */
+  replayed?: boolean;
+  /** Which run of this key it is or was, from 1. */
+  attempt?: number;
+  fence?: bigint;
+}
+
+/** `tracing:coord:save:*`, `tracing:coord:resolve:*` and `tracing:coord:break:*`. */
 export interface LeaseEvent extends EventBase {
   readonly fence: bigint;
   readonly by?: string | undefined;
@@ -64,6 +75,18 @@ export interface NoticeEvent extends Partial<EventBase> {
   readonly error?: unknown;
 }
 
+/** The plain channel `coord:election`: what happens to one candidate. */
+export interface ElectionEvent {
+  readonly backend: string;
+  readonly namespace: string;
+  readonly election: string;
+  readonly holder: string;
+  /** `stuck`: `onElected` goes on after its term ended; `error`: a callback or the store failed, it goes on. */
+  readonly event: "standing" | "elected" | "lost" | "resigned" | "stopped" | "failed" | "stuck" | "error";
+  readonly fence?: bigint;
+  readonly error?: unknown;
+}
+
 const tracing = <Context extends object>(verb: string): TracingChannel<Context, Context> =>
   tracingChannel<Context, Context>(`coord:${verb}`);
 
@@ -72,7 +95,10 @@ export const holdChannel: TracingChannel<HoldEvent, HoldEvent> = tracing<HoldEve
 export const renewChannel: TracingChannel<RenewEvent, RenewEvent> = tracing<RenewEvent>("renew");
 export const saveChannel: TracingChannel<LeaseEvent, LeaseEvent> = tracing<LeaseEvent>("save");
 export const breakChannel: TracingChannel<LeaseEvent, LeaseEvent> = tracing<LeaseEvent>("break");
+export const onceChannel: TracingChannel<OnceEvent, OnceEvent> = tracing<OnceEvent>("once");
+export const resolveChannel: TracingChannel<LeaseEvent, LeaseEvent> = tracing<LeaseEvent>("resolve");
 const notices: Channel = channel("coord:notice");
+const elections: Channel = channel("coord:election");
 
 /** Whether anybody listens; `TracingChannel.hasSubscribers` itself is newer than Node 20. */
 function heard<Context extends object>(on: TracingChannel<Context, Context>): boolean {
@@ -96,4 +122,8 @@ export function traced<Context extends object, T>(
 
 export function notice(event: NoticeEvent): void {
   if (notices.hasSubscribers) notices.publish(event);
+}
+
+export function electionEvent(event: ElectionEvent): void {
+  if (elections.hasSubscribers) elections.publish(event);
 }

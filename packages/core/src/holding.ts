@@ -212,13 +212,18 @@ export class Holding implements Renewable, Timed {
   }
 
   /**
-   * Ends it in the store. The signal aborts first. `lost` as the first answer is a lost lease; as the answer
-   * to a repeat it counts as released, as the lost answer may have been the release itself.
+   * Ends it in the store, and gives its answer. The signal aborts first. `lost` as the first answer is a lost
+   * lease; as the answer to a repeat it counts as released, as the lost answer may have been the release
+   * itself. Unconfirmed, it is repeated in the background until it would lapse, or for `repeatMs`.
    */
-  async release(outcome: {
+  async release({
+    repeatMs = 0,
+    ...outcome
+  }: {
     sealed: boolean;
     payload?: string | undefined;
     retainMs: number | null;
+    repeatMs?: number | undefined;
   }): Promise<ReleaseResult> {
     const { host, clock, backend, background, line } = this.#keepers;
     const wasHeld = this.state === "held";
@@ -228,6 +233,7 @@ export class Holding implements Renewable, Timed {
     }
     const { grant, key, ttlMs } = this.granted;
     const request = { name: grant.name, grantId: grant.grantId, fence: grant.fence, ...outcome };
+    const last = Math.max(this.#expiresBefore, clock.now() + repeatMs);
     let repeated = false;
     const send = (): Promise<ReleaseResult> =>
       call(host, { what: `release of "${key}"`, limitMs: callLimitMs(ttlMs) }, (options) =>
@@ -242,10 +248,7 @@ export class Holding implements Renewable, Timed {
         return send();
       });
     try {
-      const result = await sendUntil(
-        Math.min(this.#expiresBefore, clock.now() + 2 * callLimitMs(ttlMs)),
-        true,
-      );
+      const result = await sendUntil(Math.min(last, clock.now() + 2 * callLimitMs(ttlMs)), true);
       if (result.outcome === "lost" && !repeated && wasHeld) {
         this.#state = "lost";
         this.#ending = { reason: "refused" };
@@ -253,13 +256,13 @@ export class Holding implements Renewable, Timed {
         return result;
       }
       if (wasHeld) this.#closeEvent("released");
-      return result.outcome === "lost" && repeated ? { outcome: "released" } : result;
+      return result;
     } catch (error) {
       if (wasHeld) this.#closeEvent("unconfirmed");
       notice({ ...this.#event, notice: "release-unconfirmed", error });
       // It ends by itself with the ttl; until then others need not wait for that.
       repeated = true;
-      background.run(() => sendUntil(this.#expiresBefore, false).finally(() => line.ended(grant.name)));
+      background.run(() => sendUntil(last, false).finally(() => line.ended(grant.name)));
       throw error;
     } finally {
       line.ended(grant.name);

@@ -57,7 +57,7 @@ export const overruleRequest = (
 export const poolOf = (url: string, settings: Record<string, unknown> = {}): Pool =>
   createPool({ uri: url, connectionLimit: 10, ...settings });
 
-type Rewrite = (sql: string) => string;
+export type Rewrite = (sql: string) => string;
 
 /** The connection with every statement's text changed. */
 function rewritten(connection: MysqlConnection, rewrite: Rewrite): MysqlConnection {

@@ -68,7 +68,11 @@ export async function compareWithLaw(
   const fences: bigint[] = [0n, 1n];
 
   for (let index = 0; index < steps; index++) {
-    clock.nowUs += pick(leapsUs);
+    const turning = [...law.values()].flatMap(({ expiresAt, purgeAt }) => [expiresAt, purgeAt ?? 0]);
+    const ahead = turning.map((ms) => BigInt(ms) * 1000n).filter((us) => us > clock.nowUs);
+    // Now and then to where something ends, a moment before it or after it.
+    if (ahead.length > 0 && random() < 0.3) clock.nowUs = pick(ahead) + pick([-1n, 0n, 999n, 1000n]);
+    else clock.nowUs += pick(leapsUs);
     const now = clock.nowUs;
     const [client, name] = [pick(clients), pick(names)];
     const before = law.get(name.key) ?? null;
@@ -96,8 +100,13 @@ export async function compareWithLaw(
         grantId: random() < 0.5 ? grantId : `g${index}`,
         holder: `h${index} ü`,
         ttlMs: pick(ttls),
-        ...(random() < 0.25 && { ifFence: fence }),
-        ...(random() < 0.2 && { from: { grantId: random() < 0.8 ? grantId : "A", fence } }),
+        ...(random() < 0.25 && { ifFence: random() < 0.3 ? 0n : fence }),
+        ...(random() < 0.3 && {
+          from: {
+            grantId: random() < 0.8 ? (before?.grantId ?? "A") : pick(grantIds),
+            fence: random() < 0.7 ? (before?.fence ?? 1n) : pick(fences),
+          },
+        }),
         withPayload: random() < 0.5,
       });
       const expected = keep(name.key, transitions.acquire(before, request, now));
@@ -106,13 +115,11 @@ export async function compareWithLaw(
       const batch = Array.from({ length: 1 + Math.floor(random() * 4) }, () => {
         const each = pick(names);
         const record = law.get(each.key);
-        const mine = random() < 0.8;
+        const others = [...law.values()].map((one) => one.grantId).concat("A");
         return {
           name: each,
-          grantId: mine
-            ? (record?.grantId ?? "A")
-            : pick([...law.values()].map((one) => one.grantId).concat("A")),
-          fence: mine ? (record?.fence ?? 1n) : pick(fences),
+          grantId: record !== undefined && random() < 0.8 ? record.grantId : pick(others),
+          fence: record !== undefined && random() < 0.8 ? record.fence : pick(fences),
           ttlMs: pick(ttls),
           ...(random() < 0.4 && { payload: pick(["r", "", big]), payloadSeq: pick([0, 1, 2, 3]) }),
         };

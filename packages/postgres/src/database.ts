@@ -95,6 +95,9 @@ async function runAndGiveBack(
   }
 }
 
+/** The server gives up a lock at the call's limit; its answer saves the connection, so that is waited for. */
+const graceMs = 1000;
+
 function runOnPool(pool: PostgresPool, prepare: boolean): Run {
   let named = prepare;
 
@@ -104,7 +107,7 @@ function runOnPool(pool: PostgresPool, prepare: boolean): Run {
     values: unknown[],
     timeoutMs: number,
   ) {
-    const config: QueryConfig = { text: statement.text, values, query_timeout: timeoutMs };
+    const config: QueryConfig = { text: statement.text, values, query_timeout: timeoutMs + graceMs };
     if (!named) return rowsOf(await connection.query(config));
     try {
       return rowsOf(await connection.query({ ...config, name: statement.name }));

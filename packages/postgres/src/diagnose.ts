@@ -27,7 +27,7 @@ FROM (SELECT to_regclass($1::text) AS oid) r LEFT JOIN pg_class c ON c.oid = r.o
 }
 
 /** What each observation means; push is told by the caller, who tried it. */
-export function findingsOf({ quoted }: Table, row: Row, push: Finding): Finding[] {
+function findingsOf({ quoted }: Table, row: Row, push: Finding): Finding[] {
   const findings: Finding[] = [];
   const say = (level: Finding["level"], message: string, remedy?: string): void => {
     findings.push({ level, message, ...(remedy !== undefined && { remedy }) });

@@ -15,7 +15,7 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /** A code that the server gave: five capitals or digits, unlike Node's `ECONNRESET`. */
-export function sqlStateOf(error: unknown): string | undefined {
+function sqlStateOf(error: unknown): string | undefined {
   const code = codeOf(error);
   return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && code !== "EPIPE" ? code : undefined;
 }

@@ -25,7 +25,7 @@ export type PostgresBackendOptions = CommonOptions &
   );
 
 /** Shows of a wrong URL what may be shown: never the part that can hold a password. */
-export function checkUrl(option: string, value: unknown): string {
+function checkUrl(option: string, value: unknown): string {
   const rule = `${option} must be a URL such as postgres://user@host:5432/database`;
   if (typeof value !== "string") throw new InvalidArgumentError(`${rule}, got ${typeof value}`);
   // Not told why: the reason would repeat the URL.

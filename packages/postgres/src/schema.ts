@@ -18,7 +18,7 @@ export interface Table {
 export const layout = "coord lease table, layout 1";
 
 /** Text as a literal that holds whatever `standard_conforming_strings` says. */
-export const literal = (text: string): string =>
+const literal = (text: string): string =>
   `${text.includes("\\") ? " E" : ""}'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
 const identifier = (text: string): string => `"${text.replaceAll('"', '""')}"`;
 

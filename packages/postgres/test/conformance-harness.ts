@@ -20,6 +20,22 @@ let opens = 0;
 export function postgresHarness(server: Server, admin: pg.Pool, options: HarnessOptions): Harness {
   const { mutate = (text) => text } = options;
 
+  /** An administrator's statement, sent again while the server is down; so only one that may be sent twice. */
+  async function throughRestart(text: string): Promise<void> {
+    const endMs = performance.now() + 60_000;
+    for (;;) {
+      try {
+        await admin.query(text);
+        return;
+      } catch (error) {
+        const code = error instanceof Error && "code" in error ? String(error.code) : "none";
+        const isDown = ["none", "ECONNREFUSED", "ECONNRESET", "57P01", "57P02", "57P03"].includes(code);
+        if (!isDown || performance.now() > endMs) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+  }
+
   async function open(): Promise<Opened> {
     const schema = `conformance_${process.pid}_${++opens}`;
     const application = `app_${schema}`;
@@ -45,8 +61,15 @@ export function postgresHarness(server: Server, admin: pg.Pool, options: Harness
       ends.push(() => backend.close());
       return backend;
     };
+    let offsetMs = 0;
+    let stepping: Promise<unknown> = Promise.resolve();
     const step = async (ms: number): Promise<void> => {
-      await admin.query(`UPDATE ${schema}.clock SET step = step + $1 * interval '1 ms'`, [ms]);
+      offsetMs += ms;
+      // One after the other, and the whole offset each time: also right when the server is restarted meanwhile.
+      stepping = stepping.then(() =>
+        throughRestart(`UPDATE ${schema}.clock SET step = interval '${offsetMs} ms'`),
+      );
+      await stepping;
     };
     const at = (name: { namespace: string; key: string }): string[] => [name.namespace, name.key];
 
@@ -58,7 +81,9 @@ export function postgresHarness(server: Server, admin: pg.Pool, options: Harness
         await proxy.heal();
         for (const end of ends.toReversed()) await end();
         await proxy.stop();
-        await admin.query(`DROP SCHEMA ${schema} CASCADE; DROP SCHEMA IF EXISTS ${schema}_bare CASCADE`);
+        await throughRestart(
+          `DROP SCHEMA IF EXISTS ${schema} CASCADE; DROP SCHEMA IF EXISTS ${schema}_bare CASCADE`,
+        );
       },
       passTime: step,
       stepClock: step,

@@ -11,7 +11,6 @@ const password = "s3cret-p4ssword";
 const server = await start("postgres");
 const proxy: Proxy = await startProxy(server.url);
 const pool = new pg.Pool({ connectionString: server.url, max: 4 });
-// As a program does: else the pool's own `error` event would end it.
 const cutPool = new pg.Pool({ connectionString: proxy.url, max: 4 });
 const sure = postgresBackend({ client: pool, listen: false });
 const backend = postgresBackend({ client: cutPool, listen: false });

@@ -18,7 +18,7 @@ export const onClock = (clock: TestClock, pool: PostgresPool): PostgresPool =>
   );
 
 /** A small random source with a seed, so that a failing run can be had again. */
-export function randomOf(seed: number): () => number {
+function randomOf(seed: number): () => number {
   let state = seed | 0;
   return () => {
     state = (state + 0x6d_2b_79_f5) | 0;

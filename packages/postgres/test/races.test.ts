@@ -3,7 +3,7 @@ import { start } from "@coord/test-fixtures";
 import pg from "pg";
 import { afterAll, describe, expect, test } from "vitest";
 import { postgresBackend } from "../src/index.ts";
-import { acquireRequest, call, freshName, overruleRequest } from "./harness.ts";
+import { acquireRequest, call, freshName, overruleRequest, until } from "./harness.ts";
 import { lockedIsUnknown, oneEnd, oneFence, oneWinner, repeat, risingFences } from "./races.ts";
 
 describe.each([18, 15] as const)("PostgreSQL %i", async (version) => {
@@ -116,6 +116,8 @@ describe.each([18, 15] as const)("PostgreSQL %i", async (version) => {
     await client.query("SELECT FROM coord.lease WHERE namespace = $1 FOR KEY SHARE", [name.namespace]);
     const late = backend.acquire(acquireRequest(name), { signal: AbortSignal.timeout(5000), timeoutMs: 200 });
     await expect(late).rejects.toMatchObject({ code: "COORD_UNAVAILABLE" });
+    const waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%coord%'";
+    await until("the server has given up", async () => (await pool.query(waits)).rowCount === 0);
     await client.query("COMMIT");
     client.release();
     expect(await backend.inspect(name, call())).toMatchObject({ state: "lapsed" });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { AcquireResult, Backend } from "@coord/core";
 import { acquireRequest, call, freshId, freshName, overruleRequest, releaseRequest } from "./harness.ts";
 
-export const fencesOf = (results: readonly AcquireResult[]): bigint[] =>
+const fencesOf = (results: readonly AcquireResult[]): bigint[] =>
   results.flatMap((result) => (result.outcome === "granted" ? [result.fence] : []));
 
 /** Many acquirers at once: one is granted, and the others are told of it. */

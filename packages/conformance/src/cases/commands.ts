@@ -1,13 +1,15 @@
 /** Random commands for the model-based case. */
 import fc from "fast-check";
 
-/** The fence that the record or the grant really has, one that it does not have, or 0. */
-export type FenceChoice = "own" | "stale" | "zero";
+/** The fence that the grant got (or that is stored), one below it, one above, 0, or the one that is stored. */
+export type FenceChoice = "own" | "stale" | "ahead" | "zero" | "stored";
 
 interface Common {
   readonly client: number;
   /** Which of the four grant ids. */
   readonly grant: number;
+  /** Whether it is about the grant in the record, or for an acquire about one that is not spent. */
+  readonly current: boolean;
   readonly short: boolean;
   readonly sealed: boolean;
   readonly payload: string | undefined;
@@ -20,6 +22,8 @@ export type Command = Common &
   (
     | {
         readonly kind: "acquire";
+        /** Whether it repeats the grant that the record has. */
+        readonly again: boolean;
         readonly ifFence: FenceChoice | undefined;
         readonly from: FenceChoice | undefined;
         readonly withPayload: boolean;
@@ -45,12 +49,14 @@ const rarely = (n: number): fc.Arbitrary<boolean> => fc.integer({ min: 1, max: n
 const fence: fc.Arbitrary<FenceChoice> = fc.oneof(
   { weight: 8, arbitrary: fc.constant("own" as const) },
   { weight: 1, arbitrary: fc.constant("stale" as const) },
-  { weight: 1, arbitrary: fc.constant("zero" as const) },
+  { weight: 2, arbitrary: fc.constantFrom("ahead" as const, "zero" as const) },
+  { weight: 3, arbitrary: fc.constant("stored" as const) },
 );
 
 const common = {
   client: fc.nat(1),
   grant: fc.nat(3),
+  current: rarely(4).map((other) => !other),
   short: fc.boolean(),
   sealed: rarely(4),
   payload: fc.option(fc.constantFrom("", "a", "b", "c"), { nil: undefined }),
@@ -64,6 +70,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     arbitrary: fc.record({
       ...common,
       kind: fc.constant("acquire" as const),
+      again: rarely(4),
       ifFence: fc.option(fence, { nil: undefined, freq: 3 }),
       from: fc.option(fence, { nil: undefined, freq: 3 }),
       withPayload: fc.boolean(),
@@ -75,7 +82,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       ...common,
       kind: fc.constant("renew" as const),
       fence,
-      payloadSeq: fc.integer({ min: 1, max: 4 }),
+      payloadSeq: fc.integer({ min: 1, max: 3 }),
       twice: rarely(4),
     }),
   },

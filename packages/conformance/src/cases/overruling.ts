@@ -167,13 +167,13 @@ export const overruling: readonly Case[] = casesOf("overruling", {
   "one-of-two": {
     title: "of two overrules that read the same fence one wins",
     async run(context) {
-      const name = context.name();
       const clients = [context.one, await context.two()];
       for (let round = 0; round < 8; round += 1) {
+        const name = context.name();
         const { fence } = await context.one.grant(name, { ttlMs: longTtlMs });
         const results = await Promise.all(
           clients.map((client) => {
-            const wishes = { grantId: freshGrantId(), fence, released: false, now: true };
+            const wishes = { grantId: freshGrantId(), fence, released: false, now: round % 2 === 0 };
             return context.resolve(() => client.overrule(name, wishes));
           }),
         );

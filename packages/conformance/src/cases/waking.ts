@@ -122,18 +122,25 @@ export const waking: readonly Case[] = casesOf("waking", {
     title: "who subscribes and then tries loses no release, however the two race",
     requires: ["watch"],
     async run(context) {
+      const { one } = context;
       const other = await context.two();
-      await each(Array.from({ length: 20 }), async () => {
+      await each(Array.from({ length: 24 }), async (_, i) => {
         const name = context.name();
         const grant = await other.grant(name);
-        const [, ear] = await Promise.all([
-          other.release(grant),
-          listen(context.one, name).then(async (subscribed) => {
-            const result = await context.one.acquire(name);
-            if (result.outcome === "refused") await woken(context, subscribed);
-            return subscribed;
-          }),
-        ]);
+        let released: Promise<unknown> | undefined;
+        // The release is sent before the subscription, with the attempt, or after its refusal.
+        const at = (moment: number): void => {
+          if (i % 4 === moment) released = other.release(grant);
+        };
+        at(0);
+        const ear = await listen(one, name);
+        at(1);
+        const attempt = one.acquire(name);
+        at(2);
+        const { outcome } = await attempt;
+        at(3);
+        await released;
+        if (outcome === "refused") await woken(context, ear);
         await ear.close();
       });
     },

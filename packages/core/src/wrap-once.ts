@@ -1,0 +1,18 @@
+import { InvalidArgumentError } from "./errors.ts";
+import { show } from "./json.ts";
+import type { UncheckedOnce } from "./once.ts";
+import type { WrapOnce } from "./once-api.ts";
+import { unwrap } from "./once-outcome.ts";
+
+export function createWrapOnce(once: UncheckedOnce): WrapOnce {
+  return (work, { key, ...options }) => {
+    if (typeof work !== "function")
+      throw new InvalidArgumentError(`wrapOnce takes a function as its first argument, got ${show(work)}.`);
+    if (typeof key !== "function") {
+      throw new InvalidArgumentError(
+        `wrapOnce needs key, a function that makes a key of the input, got ${show(key)}.`,
+      );
+    }
+    return async (input) => unwrap(await once(key(input), { ...options, input }, work));
+  };
+}
