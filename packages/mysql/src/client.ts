@@ -89,7 +89,7 @@ async function refuseUnfit(connection: MysqlConnection): Promise<void> {
   const isolation = setting.get("transaction_isolation") ?? setting.get("tx_isolation") ?? "";
   if (setting.get("autocommit") === "OFF")
     refuse("autocommit off", "grants would not be committed; leave it on.");
-  for (const mode of ["SIMULTANEOUS_ASSIGNMENT", "ORACLE"]) {
+  for (const mode of ["ORACLE", "SIMULTANEOUS_ASSIGNMENT"]) {
     if (modes.includes(mode)) refuse(`sql_mode ${mode}`, "it changes what the statements mean; remove it.");
   }
   if (isolation === "READ-UNCOMMITTED") {
