@@ -1,6 +1,10 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { AcquireRequest, CallOptions, Name, OverruleRequest, ReleaseRequest } from "@coord/core";
+import { vi } from "vitest";
 import type { PooledConnection, PostgresPool, QueryConfig } from "../src/index.ts";
+
+// Room for a machine that does much else at the same time; nothing waits for it where all is well.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 export const call = (timeoutMs = 10_000): CallOptions => ({
   signal: AbortSignal.timeout(timeoutMs),
