@@ -37,7 +37,7 @@ const given: Readonly<Record<string, string>> = {
   upload: "declare function upload(file: Blob, options: { signal: AbortSignal }): Promise<void>;",
   report: "declare function report(): Promise<void>;",
   invoice: "declare const invoice: { id: number };",
-  send: "declare function send(invoice: { id: number }, options?: { signal: AbortSignal }): Promise<void>;",
+  send: "declare function send(what: object, options?: { signal: AbortSignal }): Promise<void>;",
   work: "declare function work(): Promise<void>;",
   importPage: "declare function importPage(page: number, fence: bigint): Promise<void>;",
 };

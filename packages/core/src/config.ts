@@ -36,6 +36,7 @@ const known: Readonly<Record<string, { package: string; factory: string }>> = {
   gs: { package: "@coord/gcs", factory: "gcsBackend" },
   redis: { package: "@coord/redis-streams", factory: "redisStreamsBackend" },
   rediss: { package: "@coord/redis-streams", factory: "redisStreamsBackend" },
+  "rediss+cluster": { package: "@coord/redis-streams", factory: "redisStreamsBackend" },
   "redis+cluster": { package: "@coord/redis-streams", factory: "redisStreamsBackend" },
 };
 

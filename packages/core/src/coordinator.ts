@@ -415,7 +415,7 @@ export function assertFenced(
 ): void {
   if (typeof changed === "bigint" ? changed < 0n : !Number.isInteger(changed) || Number(changed) < 0) {
     throw new InvalidArgumentError(
-      `assertFenced needs the number of rows that the write has changed, got ${show(changed)}. Pass rowCount (pg), affectedRows (mysql2) or modifiedCount (mongodb).`,
+      `assertFenced needs the number of rows that the write has changed, got ${show(changed)}. Pass rowCount (pg), affectedRows (mysql2) or matchedCount (mongodb).`,
     );
   }
   if (Number(changed) > 0) return;
