@@ -338,7 +338,7 @@ describe("a response that can't be stored", () => {
 describe("another input for the same key", () => {
   it.each([
     ["completed", async () => void (await coord.once("k", { input: 1 }, () => 1))],
-    ["running", async () => void coord.once("k", { input: 1 }, () => new Promise<number>(() => {}))],
+    ["running", async () => void coordinator().once("k", { input: 1 }, () => new Promise<number>(() => {}))],
     ["uncertain", () => orphan("k", undefined, 1)],
     [
       "retryable",
