@@ -1,3 +1,5 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { postgresBackend, schemaSql } from "../src/index.ts";
 import { endOfPrefix } from "../src/statements.ts";
@@ -44,3 +46,28 @@ test.each([
 ])("after all that begins with %j comes %j", (prefix, end) => {
   expect(endOfPrefix(prefix)).toBe(end);
 });
+
+test("a URL without the driver installed says what to install, at each use", async () => {
+  const program = `
+    import { register } from "node:module";
+    register("data:text/javascript," + encodeURIComponent(\`
+      export async function resolve(name, context, next) {
+        if (name === "pg") throw Object.assign(new Error("not there"), { code: "ERR_MODULE_NOT_FOUND" });
+        return next(name, context);
+      }\`));
+    const { postgresBackend } = await import("@coord/postgres");
+    const backend = postgresBackend({ url: "postgres://user:hidden@127.0.0.1:1/db" });
+    const call = { signal: AbortSignal.timeout(5000), timeoutMs: 5000 };
+    for (const use of [() => backend.setup(call), () => backend.watch({ namespace: "n", key: "k" }, () => {}, call)]) {
+      await use().catch((error) => console.log(error.code, error.message));
+    }
+    await backend.close();
+  `;
+  const args = ["--conditions=source", "--import", "tsx", "--input-type=module", "--eval", program];
+  const { stdout } = await promisify(execFile)(process.execPath, args, {
+    cwd: new URL("..", import.meta.url),
+  });
+  const [first, second] = stdout.trim().split("\n");
+  expect(first).toMatch(/^COORD_CONFIGURATION .*npm install pg/);
+  expect(second).toMatch(/npm install pg/);
+}, 60_000);
