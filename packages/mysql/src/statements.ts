@@ -54,11 +54,11 @@ const tuples = (rows: number, width: number): string =>
   Array.from({ length: rows }, () => `(${marks(width)})`).join(",");
 
 /** Conditions of `list`, by state. */
-export const inState = {
+export const inState: Readonly<Record<"held" | "free" | "lapsed", string>> = {
   held: `l.expires_ms>${NOW_MS}`,
   free: "l.expires_ms=0",
   lapsed: `(l.expires_ms<>0 AND l.expires_ms<=${NOW_MS})`,
-} as const;
+};
 
 const FIELDS =
   "l.ns,l.k,l.fence,l.grant_id,CAST(l.holder AS BINARY) AS holder,l.expires_ms,l.sealed,l.payload_seq,l.retain_ms,l.purge_ms";
