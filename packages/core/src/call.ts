@@ -95,7 +95,7 @@ export interface RepeatSpec {
 
 /**
  * Sends the same request again while its outcome is unknown: each operation is safe to repeat. Rejects with
- * the last `COORD_UNAVAILABLE` when the time is up.
+ * the last `COORD_UNAVAILABLE` when the time is up, with the signal's reason on abort.
  */
 export async function untilKnown<T>(
   { host, clock }: Pick<Runtime, "host" | "clock">,
@@ -107,12 +107,13 @@ export async function untilKnown<T>(
     try {
       return await send(attempt);
     } catch (error) {
-      if (!isCoordError(error, "COORD_UNAVAILABLE") || spec.signal?.aborted) throw error;
+      spec.signal?.throwIfAborted();
+      if (!isCoordError(error, "COORD_UNAVAILABLE")) throw error;
       const askedMs = error instanceof UnavailableError ? (error.retryAfterMs ?? 0) : 0;
       const delayMs = Math.max(askedMs, pauseMs * (0.5 + host.random()));
       if (clock.now() + delayMs >= spec.until) throw error;
       await sleep(host, delayMs, spec.signal, spec.keepAlive);
-      if (spec.signal?.aborted) throw error;
+      spec.signal?.throwIfAborted();
       pauseMs = Math.min(longestPauseMs, pauseMs * 2);
     }
   }
