@@ -87,38 +87,13 @@ export function createSteps(run: RunStep, sql: Statements): Steps {
     });
   }
 
-  async function tryAcquire(session: Session, request: AcquireRequest): Promise<AcquireResult | undefined> {
-    const { name, ttlMs, retainMs, ifFence, from } = request;
-    const place = placeOf(request.payload);
-    const [ns, key] = nameValues(name);
-    const grant = grantValue(request.grantId);
-    const holder = holderValue(request.holder);
-    const sealed = request.sealed ? 1 : 0;
-    const statement = async (): Promise<bigint> => {
-      if (from === undefined && (ifFence === undefined || ifFence === 0n)) {
-        const onlyNew = ifFence === undefined ? 0 : 1;
-        const values = [ns, key, grant, ttlMs, sealed, retainMs, holder, place.at, place.inRow, onlyNew];
-        return (await session.write(sql.acquire, values)).insertId;
-      }
-      const target: Value[] = from === undefined ? [ifFence ?? 0n] : [from.fence, grantValue(from.grantId)];
-      const header = await session.write(sql.acquireUpdate(from === undefined ? "fence" : "from"), [
-        grant,
-        holder,
-        sealed,
-        retainMs,
-        ttlMs,
-        ...payloadValues(place),
-        ttlMs,
-        ttlMs,
-        grant,
-        ns,
-        key,
-        grant,
-        grant,
-        ...target,
-      ]);
-      return header.insertId;
-    };
+  async function tryAcquire(
+    session: Session,
+    request: AcquireRequest,
+    { place, text, values }: AcquireStatement,
+  ): Promise<AcquireResult | undefined> {
+    const { name } = request;
+    const statement = async (): Promise<bigint> => (await session.write(text, values)).insertId;
     const stored = (id: bigint): boolean => unpack(id)?.repeated === false;
     const granted = unpack(await writing(session, name, place, statement, stored));
     if (granted === undefined) return undefined;
@@ -134,9 +109,10 @@ export function createSteps(run: RunStep, sql: Statements): Steps {
 
   async function acquire(request: AcquireRequest, options: CallOptions): Promise<AcquireResult> {
     const id = nameId(request.name);
+    const statement = acquireStatement(sql, request);
     const answer = await run(options, (session) =>
       decide(
-        () => tryAcquire(session, request),
+        () => tryAcquire(session, request, statement),
         async () => {
           const { record, nowUs } = await read(session, request.name, request.withPayload ?? false);
           const { result } = transitions.acquire(record, request, nowUs);
@@ -246,4 +222,30 @@ export function releaseValues(request: ReleaseRequest, place: PayloadPlace): Val
     grantValue(request.grantId),
     ...(fence === null ? [] : [fence]),
   ];
+}
+
+interface AcquireStatement {
+  readonly place: PayloadPlace;
+  readonly text: string;
+  readonly values: readonly Value[];
+}
+
+/** Throws `InvalidArgumentError` for what the store would cut, before anything is sent. */
+function acquireStatement(sql: Statements, request: AcquireRequest): AcquireStatement {
+  const { name, ttlMs, retainMs, ifFence, from } = request;
+  const place = placeOf(request.payload);
+  const [ns, key] = nameValues(name);
+  const grant = grantValue(request.grantId);
+  const holder = holderValue(request.holder);
+  const sealed = request.sealed ? 1 : 0;
+  if (from === undefined && (ifFence === undefined || ifFence === 0n)) {
+    const onlyNew = ifFence === undefined ? 0 : 1;
+    const values = [ns, key, grant, ttlMs, sealed, retainMs, holder, place.at, place.inRow, onlyNew];
+    return { place, text: sql.acquire, values };
+  }
+  const head = [grant, holder, sealed, retainMs, ttlMs, ...payloadValues(place)];
+  const where = [ttlMs, ttlMs, grant, ns, key, grant, grant];
+  const target = from === undefined ? [ifFence ?? 0n] : [from.fence, grantValue(from.grantId)];
+  const text = sql.acquireUpdate(from === undefined ? "fence" : "from");
+  return { place, text, values: [...head, ...where, ...target] };
 }
