@@ -157,11 +157,31 @@ export function casBackend<Version, Token extends object = never>(store: CasStor
     const padded = { ...request, ttlMs: request.ttlMs + padMs };
     const known = recall(request);
     const { result, before, after } = await decide(renew<Payload>, renew<string>, padded, options, known);
-    // A precondition can't ask for the time: a swap that was applied after the old expiry comes too late.
-    const late =
+    const isLate =
       before.record !== null && after !== undefined && Number(after.nowUs / 1000n) >= before.record.expiresAt;
-    if (late) remember(request, undefined);
-    return late ? "lost" : result;
+    if (!isLate) return result;
+    remember(request, undefined);
+    await takeBack(request.name, before, after, options);
+    return "lost";
+  }
+
+  /**
+   * A precondition can't ask for the time: a swap that was applied after the old expiry came too late, and
+   * must not keep others from the name. A payload that it brought stays, as the old text is gone.
+   */
+  async function takeBack(
+    name: Name,
+    before: Seen<Version, Token>,
+    after: Seen<Version, Token>,
+    options: CallOptions,
+  ): Promise<void> {
+    if (before.record === null || after.record === null) return;
+    const { payload, payloadSeq } = after.record;
+    try {
+      await store.swap(name, after, { ...before.record, payload, payloadSeq }, options);
+    } catch {
+      // The lease is lost all the same; the name looks held until the late renewal's own end.
+    }
   }
 
   const backend: Backend = {

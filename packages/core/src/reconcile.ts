@@ -1,7 +1,7 @@
 import type { Name, OverruleResult } from "./backend.ts";
 import { call, callLimitMs, untilKnown } from "./call.ts";
 import type { Runtime } from "./call.ts";
-import { measureOffset } from "./clean-up.ts";
+import { adminLimitMs } from "./clean-up.ts";
 import { sleep } from "./clock.ts";
 import { InvalidArgumentError } from "./errors.ts";
 import { idempotencyKeyOf, storable } from "./execution.ts";
@@ -94,14 +94,15 @@ const writerOf = ({ host }: Runtime, by: string, note?: string): Writer & { read
  * threw is over.
  */
 async function untilProbeMs<Input, T>(
-  runtime: Runtime,
+  { host, backend }: Runtime,
   plan: Plan<Input, T>,
   standing: Standing,
 ): Promise<number> {
   if (standing.state !== "lapsed") return 0;
-  const { offsetMs } = await measureOffset(runtime);
-  const graceMs = standing.payload.ttlMs || plan.ttlMs;
-  return standing.expiresAt + graceMs - (runtime.host.wallMs() + offsetMs);
+  const { clock } = await call(host, { what: "diagnose", limitMs: adminLimitMs }, (options) =>
+    backend.diagnose(options),
+  );
+  return standing.expiresAt + (standing.payload.ttlMs || plan.ttlMs) - clock.storeMs;
 }
 
 type Probed = ProbeAnswer<unknown> | { readonly cause: unknown };

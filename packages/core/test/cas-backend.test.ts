@@ -349,15 +349,24 @@ describe("requests", () => {
     expect((await backend.inspect(name, options))?.state).toBe("lapsed");
   });
 
-  test("a renewal that the store applied after the old expiry is lost", async () => {
-    let lateUs = 0n;
-    const store = createMapStore(async () => {
-      store.nowUs += lateUs;
-    });
-    const { backend, grant } = await heldGrant(store);
-    lateUs = 1_500_000n;
-    expect(await backend.renew([grant], options)).toEqual(["lost"]);
-  });
+  test.each(["heartbeat", "save"])(
+    "a late %s is lost, and does not make the lapsed name held",
+    async (what) => {
+      let lateUs = 0n;
+      const store = createMapStore(async () => {
+        store.nowUs += lateUs;
+        lateUs = 0n;
+      });
+      const { backend, grant } = await heldGrant(store);
+      const before = await backend.inspect(name, options);
+      lateUs = 1_500_000n;
+      const payload = what === "save" ? { payload: "late", payloadSeq: 1 } : {};
+      expect(await backend.renew([{ ...grant, ...payload }], options)).toEqual(["lost"]);
+      const after = await backend.inspect(name, options);
+      expect(after).toEqual({ ...before, state: "lapsed", remainingMs: 0, ...payload });
+      expect(await backend.renew([grant], options)).toEqual(["lost"]);
+    },
+  );
 
   test("a payload that was replaced between the read and its text is read again", async () => {
     const store = createMapStore();
