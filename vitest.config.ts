@@ -2,10 +2,10 @@ import { existsSync, readdirSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 
 const resolve = { conditions: ["source"] };
-const project = (name: string, root: string) => ({
+const project = (name: string, root: string, include = "test/**/*.test.ts") => ({
   resolve,
   ssr: { resolve },
-  test: { name, root, include: ["test/**/*.test.ts"], pool: "forks" as const },
+  test: { name, root, include: [include], pool: "forks" as const },
 });
 const packages = readdirSync("packages").filter((name) => existsSync(`packages/${name}/test`));
 
@@ -18,6 +18,7 @@ export default defineConfig({
       project("demo", "demo"),
       project("newcomer", "newcomer"),
       project("docs", "docs"),
+      project("examples", "examples", "**/*.test.ts"),
     ],
   },
 });
