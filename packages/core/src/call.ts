@@ -1,7 +1,8 @@
+import { setMaxListeners } from "node:events";
 import type { Backend, CallOptions } from "./backend.ts";
 import type { Clock, Host } from "./clock.ts";
 import { sleep } from "./clock.ts";
-import { isCoordError, UnavailableError } from "./errors.ts";
+import { CoordError, isCoordError, UnavailableError } from "./errors.ts";
 
 /** What the parts of one coordinator share. */
 export interface Runtime {
@@ -86,6 +87,14 @@ export function call<T>(
   });
 }
 
+/** A call outside of any lease: the end of the coordinator's close ends it, with `COORD_CLOSED`. */
+export const ask = <T>(
+  { host, background }: Pick<Runtime, "host" | "background">,
+  what: string,
+  limitMs: number,
+  send: (options: CallOptions) => Promise<T>,
+): Promise<T> => call(host, { what, limitMs, signal: background.signal }, send);
+
 export interface RepeatSpec {
   /** On the coordinator's clock: no repeat is sent after it. */
   readonly until: number;
@@ -122,6 +131,7 @@ export async function untilKnown<T>(
 /** Background work of one coordinator: never rejects, and can be waited for. */
 export function createBackground(): Background & { readonly idle: () => Promise<void>; stop: () => void } {
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal); // Every call outside of a lease listens to it.
   const running = new Set<Promise<unknown>>();
   return {
     signal: controller.signal,
@@ -133,6 +143,6 @@ export function createBackground(): Background & { readonly idle: () => Promise<
     async idle() {
       while (running.size > 0) await Promise.all(running);
     },
-    stop: () => controller.abort(),
+    stop: () => controller.abort(new CoordError("COORD_CLOSED", "The coordinator was closed meanwhile.")),
   };
 }

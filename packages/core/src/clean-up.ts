@@ -1,5 +1,5 @@
 import { obtain } from "./acquire.ts";
-import { call } from "./call.ts";
+import { ask } from "./call.ts";
 import type { Runtime } from "./call.ts";
 import { CoordError, isCoordError } from "./errors.ts";
 import { notice } from "./events.ts";
@@ -18,9 +18,10 @@ export interface ClockOffset {
   readonly uncertaintyMs: number;
 }
 
-export async function measureOffset({ host, backend }: Runtime): Promise<ClockOffset> {
-  const spec = { what: "diagnose", limitMs: adminLimitMs };
-  const { clock } = await call(host, spec, (options) => backend.diagnose(options));
+export async function measureOffset(runtime: Runtime): Promise<ClockOffset> {
+  const { clock } = await ask(runtime, "diagnose", adminLimitMs, (options) =>
+    runtime.backend.diagnose(options),
+  );
   return {
     offsetMs: clock.storeMs - (clock.beforeMs + clock.afterMs) / 2,
     uncertaintyMs: (clock.afterMs - clock.beforeMs) / 2,
@@ -51,11 +52,12 @@ export function createOffsetGuard(runtime: Runtime, maxMs: number): () => Promis
 }
 
 /** Deletes all that is past its time; how many records went. */
-export async function prune({ host, backend }: Runtime): Promise<number> {
+export async function prune(runtime: Runtime): Promise<number> {
   let pruned = 0;
   for (;;) {
-    const spec = { what: "prune", limitMs: adminLimitMs };
-    const count = await call(host, spec, (options) => backend.prune({ limit: pageSize }, options));
+    const count = await ask(runtime, "prune", adminLimitMs, (options) =>
+      runtime.backend.prune({ limit: pageSize }, options),
+    );
     pruned += count;
     if (count < pageSize) return pruned;
   }

@@ -14,7 +14,7 @@ import type {
 import type { Backend, RecordView } from "./backend.ts";
 import { obtain } from "./acquire.ts";
 import type { AcquireSpec, Obtained } from "./acquire.ts";
-import { call, createBackground } from "./call.ts";
+import { ask, createBackground } from "./call.ts";
 import { adminLimitMs, createOffsetGuard, prune, startCleanUp } from "./clean-up.ts";
 import { createClock, systemHost, waitUpTo } from "./clock.ts";
 import { createDeadlines } from "./deadline.ts";
@@ -196,9 +196,6 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     }
   }
 
-  const ask = <T>(what: string, limitMs: number, send: Parameters<typeof call<T>>[2]): Promise<T> =>
-    call(host, { what, limitMs }, send);
-
   async function drain(graceMs: number): Promise<void> {
     closed.abort(new CoordError("COORD_CLOSED", "The coordinator was closed while this waited for a lease."));
     for (const election of elections) void election.stop();
@@ -276,7 +273,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     },
     async inspect(key, { kind = "lease" } = {}) {
       const name = storedName(namespace, checkKind(kind), checkKey(key));
-      const record = await ask(`inspect of "${key}"`, callLimitMs, (o) => backend.inspect(name, o));
+      const record = await ask(runtime, `inspect of "${key}"`, callLimitMs, (o) => backend.inspect(name, o));
       return record === null ? null : infoOf(record);
     },
     async *list({ prefix = "", kind = "lease", state } = {}) {
@@ -284,7 +281,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       let after: string | undefined;
       for (;;) {
         const request = { namespace, prefix: start, state, after, limit: listPage };
-        const page: RecordView[] = await ask("list", callLimitMs, (o) => backend.list(request, o));
+        const page: RecordView[] = await ask(runtime, "list", callLimitMs, (o) => backend.list(request, o));
         for (const record of page) yield infoOf(record);
         after = page.at(-1)?.key;
         if (page.length < listPage) return;
@@ -306,7 +303,9 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
         note,
       };
       return traced(breakChannel, event, async () => {
-        const record = await ask(`inspect of "${key}"`, callLimitMs, (o) => backend.inspect(name, o));
+        const record = await ask(runtime, `inspect of "${key}"`, callLimitMs, (o) =>
+          backend.inspect(name, o),
+        );
         const request = {
           name,
           grantId: host.randomId(),
@@ -318,7 +317,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
         };
         const result =
           record?.fence === fence
-            ? await ask(`overrule of "${key}"`, callLimitMs, (o) => backend.overrule(request, o))
+            ? await ask(runtime, `overrule of "${key}"`, callLimitMs, (o) => backend.overrule(request, o))
             : ({ outcome: "moved", record } as const);
         if (result.outcome === "overruled") {
           keepers.line.ended(name);
@@ -346,8 +345,8 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
           delete: (election) => elections.delete(election),
         },
       ),
-    setup: () => ask("setup", adminLimitMs, (o) => backend.setup(o)),
-    diagnose: () => ask("diagnose", adminLimitMs, (o) => backend.diagnose(o)),
+    setup: () => ask(runtime, "setup", adminLimitMs, (o) => backend.setup(o)),
+    diagnose: () => ask(runtime, "diagnose", adminLimitMs, (o) => backend.diagnose(o)),
     prune: () => prune(runtime),
     close({ graceMs = 10_000 } = {}) {
       closing ??= drain(checkMs("graceMs", graceMs, { min: 0, max: 86_400_000 }));

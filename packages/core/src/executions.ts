@@ -1,5 +1,5 @@
 import type { Name, RecordView } from "./backend.ts";
-import { call } from "./call.ts";
+import { ask } from "./call.ts";
 import type { Keepers } from "./holding.ts";
 import { CoordError, InvalidArgumentError } from "./errors.ts";
 import { resolveChannel, traced } from "./events.ts";
@@ -60,9 +60,7 @@ export function createExecutions(keepers: Keepers): Executions {
   const nameOf = (key: string): Name => storedName(namespace, "execution", checkKey(key));
 
   const inspect = (name: Name): Promise<RecordView | null> =>
-    call(host, { what: `inspect of "${userKey(name.key)}"`, limitMs }, (options) =>
-      backend.inspect(name, options),
-    );
+    ask(keepers, `inspect of "${userKey(name.key)}"`, limitMs, (options) => backend.inspect(name, options));
 
   /** All records with their payloads, a few reads at a time. */
   async function* read(
@@ -73,7 +71,7 @@ export function createExecutions(keepers: Keepers): Executions {
     let after: string | undefined;
     for (;;) {
       const request = { namespace, prefix: start, after, limit: pageSize };
-      const page: RecordView[] = await call(host, { what: "list", limitMs }, (options) =>
+      const page: RecordView[] = await ask(keepers, "list", limitMs, (options) =>
         backend.list(request, options),
       );
       const chosen = page.filter(wanted);

@@ -1,5 +1,5 @@
 import type { Name, OverruleResult } from "./backend.ts";
-import { call, callLimitMs, untilKnown } from "./call.ts";
+import { ask, call, callLimitMs, untilKnown } from "./call.ts";
 import type { Runtime } from "./call.ts";
 import { adminLimitMs } from "./clean-up.ts";
 import { sleep } from "./clock.ts";
@@ -64,7 +64,7 @@ export async function reconcile<Input, T>(
       await sleep(runtime.host, restMs, signal);
       return { before: undefined };
     }
-    const probed = await ask(runtime, plan, standing, signal);
+    const probed = await askProbe(runtime, plan, standing, signal);
     signal.throwIfAborted();
     if ("cause" in probed) answer = { ...uncertain, cause: probed.cause };
     else if (probed.status !== "unknown") return await apply(runtime, plan, standing, probed);
@@ -94,20 +94,20 @@ const writerOf = ({ host }: Runtime, by: string, note?: string): Writer & { read
  * threw is over.
  */
 async function untilProbeMs<Input, T>(
-  { host, backend }: Runtime,
+  runtime: Runtime,
   plan: Plan<Input, T>,
   standing: Standing,
 ): Promise<number> {
   if (standing.state !== "lapsed") return 0;
-  const { clock } = await call(host, { what: "diagnose", limitMs: adminLimitMs }, (options) =>
-    backend.diagnose(options),
+  const { clock } = await ask(runtime, "diagnose", adminLimitMs, (options) =>
+    runtime.backend.diagnose(options),
   );
   return standing.expiresAt + (standing.payload.ttlMs || plan.ttlMs) - clock.storeMs;
 }
 
 type Probed = ProbeAnswer<unknown> | { readonly cause: unknown };
 
-async function ask<Input, T>(
+async function askProbe<Input, T>(
   { namespace }: Runtime,
   { key, input, probe, maxResponseBytes }: Plan<Input, T>,
   { fence, payload }: Standing,

@@ -206,6 +206,24 @@ describe("close", () => {
   });
 });
 
+describe("a close", () => {
+  it.each([
+    ["inspect", () => coord.inspect("k")],
+    ["list", () => coord.list()[Symbol.asyncIterator]().next()],
+    ["prune", () => coord.prune()],
+    ["diagnose", () => coord.diagnose()],
+    ["inspect", () => coord.executions.get("k")],
+    ["list", () => coord.executions.list()[Symbol.asyncIterator]().next()],
+  ] as const)("ends a call of %s that the store does not answer", async (operation, ask) => {
+    store.next(operation, hang);
+    const asked = expect(ask()).rejects.toMatchObject({ code: "COORD_CLOSED" });
+    await host.advance(1);
+    await coord.close();
+    await asked;
+    expect(host.timers.size).toBe(0);
+  });
+});
+
 describe("clean-up", () => {
   it("deletes in the background what is past its time, under a lease of its own", async () => {
     coord = coordinator({ cleanUp: true });
