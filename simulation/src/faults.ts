@@ -1,4 +1,5 @@
 import type { Kind, Script, Shape } from "./plan.ts";
+import { dueMs } from "./ledger.ts";
 import type { Random } from "./random.ts";
 import type { Sim } from "./sim.ts";
 import { idOf } from "./store.ts";
@@ -73,6 +74,7 @@ const suspends = ofProcess("suspend", (random, { ttlMs, wallGoesBack }) => {
       process.machine.setMode("suspended");
       process.block(forMs);
       process.suspendedUntil = world.now() + forMs;
+      process.clockJumpedAt = world.now() + forMs;
       world.after(forMs, () => process.machine.setMode("running"));
     },
   };
@@ -98,6 +100,7 @@ const wallSteps = ofProcess("wall step", (random, { ttlMs, wallGoesBack }) => {
     describe: `wall clock set by ${ms(byMs)}`,
     start({ world }, process) {
       process.troubledAt = Math.max(process.troubledAt, world.now());
+      process.clockJumpedAt = world.now();
       process.machine.stepWall(byMs);
     },
   };
@@ -163,6 +166,46 @@ const locks = fault("lock", (random, { ttlMs, keys }) => {
   };
 });
 
+const sweeps = fault("sweep", (random) => {
+  const which = random.next();
+  const earlyMs = random.range(3, 20);
+  return {
+    describe: `the store's clock stands ${ms(earlyMs)} before a record may go, clean-up, and back`,
+    start({ store, world, ledger }) {
+      const records = [...store.records];
+      const [id, record] = records[Math.floor(which * records.length)] ?? [];
+      if (id === undefined || record === undefined) return;
+      const { current } = ledger.of(id);
+      const due = dueMs(record, current) ?? store.nowMs() + 86_400_000;
+      const byMs = due - earlyMs - store.nowMs();
+      if (byMs <= 0) return;
+      store.stepClock(byMs);
+      store.setForwardAt = world.now();
+      store.troubledAt = Math.max(store.troubledAt, world.now());
+      void store.prune(1000, { name: "clean-up", sentAt: world.now() });
+      // The step is over at once: nothing else runs in it.
+      store.stepClock(-byMs);
+    },
+  };
+});
+
+const lags = ofProcess("lag", (random, { ttlMs }) => {
+  const lagMs = random.range(0, 0.32 * ttlMs);
+  const forMs = upTo(random, 3 * ttlMs);
+  return {
+    describe: `gets its answers ${ms(lagMs)} late for ${ms(forMs)}`,
+    start({ world, links }, process, index) {
+      const link = links[index];
+      if (link === undefined) return;
+      link.lagMs = lagMs;
+      process.troubledAt = Math.max(process.troubledAt, world.now() + forMs + lagMs);
+      world.after(forMs, () => {
+        link.lagMs = 0;
+      });
+    },
+  };
+});
+
 const cleanUps = fault("clean-up", () => ({
   describe: "clean-up",
   start: ({ store, world }) => void store.prune(1000, { name: "clean-up", sentAt: world.now() }),
@@ -179,4 +222,6 @@ export const faults: readonly Kind[] = [
   restarts,
   locks,
   cleanUps,
+  sweeps,
+  lags,
 ];

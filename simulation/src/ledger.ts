@@ -1,3 +1,4 @@
+import type { LeaseRecord } from "@coord/core";
 import type { Step } from "./store.ts";
 
 /** One grant as its requests and answers tell it, whatever the record says. */
@@ -32,11 +33,15 @@ export interface LedgerName {
 
 export interface Ledger {
   readonly names: ReadonlyMap<string, LedgerName>;
+  /** By `grantKey`: a late duplicate may be granted anew, under another fence. */
   readonly grants: ReadonlyMap<string, LedgerGrant>;
   of(id: string): LedgerName;
   /** To be called after the invariants have looked at the step. */
   enter(step: Step, nowAt: number): void;
 }
+
+export const grantKey = ({ grantId, fence }: { grantId: string; fence: bigint }): string =>
+  `${grantId} ${fence}`;
 
 /** Whether the step made a new grant (and not one more answer to an old one). */
 export function isNewGrant(step: Step): boolean {
@@ -45,6 +50,15 @@ export function isNewGrant(step: Step): boolean {
     step.result.outcome === "granted" &&
     step.before?.grantId !== step.request.grantId
   );
+}
+
+/** The earliest instant at which clean-up may delete it, by the store's clock; `undefined` = never as it is. */
+export function dueMs(record: LeaseRecord, grant: LedgerGrant | undefined): number | undefined {
+  if (record.retainMs === null || grant === undefined) return undefined;
+  if (grant.ended === undefined && grant.sealed) return undefined;
+  const atOnce = grant.ended === "released" || grant.ended === "overruled now";
+  const endMs = atOnce ? grant.endedMs : grant.promisedMs;
+  return Math.max(endMs, Number(record.fence / 1000n)) + record.retainMs;
 }
 
 export function createLedger(): Ledger {
@@ -107,20 +121,21 @@ export function createLedger(): Ledger {
             endedAt: Infinity,
             endedMs: Infinity,
           };
-          grants.set(request.grantId, entry.current);
+          grants.set(grantKey(entry.current), entry.current);
         }
         if (result.fence > entry.highestFence) entry.highestFence = result.fence;
       } else if (step.op === "renew" && step.result === "renewed") {
-        const grant = grants.get(step.request.grantId);
+        const grant = grants.get(grantKey(step.request));
         if (grant !== undefined) extend(grant, step.nowMs + step.request.ttlMs, step.sentAt);
       } else if (step.op === "release" && step.result.outcome === "released") {
-        const grant = grants.get(step.request.grantId);
+        const grant = current?.grantId === step.request.grantId ? current : undefined;
         if (grant?.ended === undefined && grant !== undefined) grant.sealed = step.request.sealed;
         end(grant, "released", step, nowAt);
       } else if (step.op === "overrule" && step.result.outcome === "overruled") {
         const { request, result } = step;
         if (step.before?.grantId !== request.grantId) {
-          end(current, request.now || request.sealed ? "overruled now" : "overruled", step, nowAt);
+          const lapsed = current !== undefined && current.promisedMs <= step.nowMs + 1;
+          end(current, request.now || request.sealed || lapsed ? "overruled now" : "overruled", step, nowAt);
           if (result.fence > entry.highestFence) entry.highestFence = result.fence;
         }
       } else if (step.op === "prune") {

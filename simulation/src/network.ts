@@ -39,6 +39,8 @@ export interface Link {
   readonly backend: Backend;
   /** Nothing gets through until then, in true time. */
   cutUntil: number;
+  /** Every answer takes that much longer, in milliseconds. */
+  lagMs: number;
   /** Tells the subscribers that their connection went down or came back. */
   wakeAll(): void;
 }
@@ -56,6 +58,7 @@ export function createLink(
   const wakers = new Set<() => void>();
   const link = {
     cutUntil: -1,
+    lagMs: 0,
     wakeAll() {
       for (const wake of wakers) process.deliver(wake);
     },
@@ -84,8 +87,8 @@ export function createLink(
       breaks: hits(faults.break),
       refused: hits(faults.refuse),
     };
-    const late = (): number => (hits(faults.delay) ? random.next() ** 2 * 5 * ttlMs : 0);
-    const [lateThere, lateBack, lateAgain] = [late(), late(), random.next() * ttlMs];
+    const late = (): number => (hits(faults.delay) ? random.next() ** 3 * 5 * ttlMs : 0);
+    const [lateThere, lateBack, lateAgain] = [late(), late() + link.lagMs, random.next() * ttlMs];
     const latency = (): number => random.range(0.1, latencyMs);
     const [there, back, again] = [latency(), latency(), latency()];
     const name = `${process.name} ${what} #${message}`;
@@ -153,8 +156,9 @@ export function createLink(
   async function subscribe(
     watchStore: (onWake: () => void) => Promise<Subscription>,
     onWake: () => void,
+    born: number,
   ): Promise<Subscription> {
-    const born = process.life;
+    if (process.life !== born) throw new core.UnavailableError("watch: the process is dead");
     const random = createRandom(seed, "wake", (messages += 1));
     const brought = (delayMs: number): void =>
       world.after(delayMs, () => {
@@ -229,12 +233,14 @@ export function createLink(
     },
     close: async () => {},
     ...(options.push && {
-      watch: (name, onWake) =>
-        exchange(
+      watch: (name, onWake) => {
+        const born = process.life;
+        return exchange(
           `watch ${keyOf(name.key)}`,
-          () => subscribe((wake) => store.watch(name, wake), onWake),
+          () => subscribe((wake) => store.watch(name, wake), onWake, born),
           true,
-        ),
+        );
+      },
     }),
   };
   return Object.assign(link, { backend });

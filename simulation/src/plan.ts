@@ -1,4 +1,5 @@
 import { actors } from "./actors/index.ts";
+import { prober } from "./actors/prober.ts";
 import { faults } from "./faults.ts";
 import type { NetworkFaults } from "./network.ts";
 import { createRandom } from "./random.ts";
@@ -106,6 +107,8 @@ export function drawPlan(seed: number): Plan {
     const usual = actors[0];
     scripts.push((own.chance(0.4) ? usual : own.pick(actors)).draw(own, shape));
   }
+  const probes = random.chance(0.5) ? random.int(1, 8) : 0;
+  for (let i = 0; i < probes; i += 1) scripts.push(prober.draw(createRandom(seed, "probe", i), shape));
   // Half of the kinds of faults at the most, so that each also meets a world without the others.
   const kinds = faults.filter(() => random.chance(0.25));
   for (const kind of kinds) {

@@ -20,6 +20,8 @@ export interface SimProcess {
   troubledAt: number;
   /** When its clocks last did what no deadline can see (both stood still). */
   deceivedAt: number;
+  /** When its clocks last went on by more than the time that passed. */
+  clockJumpedAt: number;
   /** When it last could run again after a suspension. */
   suspendedUntil: number;
   /** Runs as soon as the loop is free, unless the process died meanwhile. */
@@ -124,6 +126,7 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
     },
     troubledAt: -Infinity,
     deceivedAt: -Infinity,
+    clockJumpedAt: -Infinity,
     suspendedUntil: -Infinity,
     deliver,
     sleep: (delayMs) =>

@@ -50,6 +50,8 @@ export interface Observer {
   released?(held: HeldLease): void;
   /** The user of the acquisition wants nothing any more. */
   over?(acquisition: Acquisition): void;
+  /** Its call failed with an error of that code. */
+  failed?(acquisition: Acquisition, code: string): void;
   /** The faults are over and all that users wanted is done. */
   settled?(): void;
   /** All coordinators are closed as well. */

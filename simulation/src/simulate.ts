@@ -128,6 +128,8 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
   const stop = (): boolean => violation !== undefined;
   // The faults end, what is delayed arrives, waits run out: longer than any of it takes.
   world.run(shape.chaosMs + 40 * shape.ttlMs + 30_000, () => stop() || idle(sim));
+  // What was ended last is on its way.
+  world.run(world.now() + shape.ttlMs + 1000, stop);
   for (const observer of observers) if (!stop()) observer.settled?.();
   if (!stop()) {
     const closed: Promise<unknown>[] = [];

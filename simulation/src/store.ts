@@ -181,6 +181,7 @@ export function createStore(world: World, core: Core, rate: number): Store {
       ),
     async prune(limit, sender) {
       const before = new Map(memory.records);
+      const atMs = nowMs();
       const count = await backend.prune({ limit }, noOptions);
       for (const [id, record] of before) {
         if (memory.records.has(id)) continue;
@@ -190,7 +191,7 @@ export function createStore(world: World, core: Core, rate: number): Store {
           id,
           before: record,
           after: null,
-          nowMs: nowMs(),
+          nowMs: atMs,
           sender: name,
           sentAt,
         };

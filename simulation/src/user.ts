@@ -132,6 +132,10 @@ function createUser(sim: Sim, process: SimProcess, label: string): User {
     failed(acquisition, error) {
       acquisition.settledAt ??= world.now();
       user.expect(error);
+      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      // What comes after the lease was there is no failure of the waiting.
+      if (acquisition.held === undefined)
+        sim.tell("failed", (observer) => observer.failed?.(acquisition, code));
       user.over(acquisition, `gives up: ${error instanceof Error ? error.message : String(error)}`);
     },
     expect(error) {

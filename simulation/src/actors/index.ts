@@ -4,7 +4,7 @@ import { breaker } from "./breaker.ts";
 import { closer } from "./closer.ts";
 import { handOver } from "./hand-over.ts";
 import { janitor } from "./janitor.ts";
-import { prober } from "./prober.ts";
+import { rivals } from "./rivals.ts";
 import { sealed } from "./sealed.ts";
 import { worker } from "./worker.ts";
 
@@ -17,5 +17,5 @@ export const actors: readonly [Kind, ...Kind[]] = [
   janitor,
   closer,
   sealed,
-  prober,
+  rivals,
 ];

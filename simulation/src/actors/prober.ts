@@ -11,6 +11,8 @@ const kinds = [
   "overrule",
   "from",
   "short renew",
+  "short acquire",
+  "old save",
 ] as const;
 
 /**
@@ -49,10 +51,22 @@ export const prober: Kind = {
             return void sim.store.renew({ name, grantId, fence, ttlMs, payload, payloadSeq: 99 }, sender);
           case "short renew":
             return void sim.store.renew({ name, grantId, fence: grant.fence, ttlMs: 1 }, sender);
+          case "old save": {
+            const { payloadSeq } = record;
+            return void sim.store.renew(
+              { name, grantId, fence: grant.fence, ttlMs: 1, payload, payloadSeq },
+              sender,
+            );
+          }
+          case "short acquire":
+            if (over) return;
+            return void sim.store.acquire({ ...ask, ttlMs: 1 }, sender);
           case "release":
             return void sim.store.release({ ...rest, grantId, fence, payload }, sender);
           case "release again":
             if (!over) return;
+            // A late duplicate of its acquire was granted anew: that one is not over.
+            if (mine && record.fence !== grant.fence) return;
             return void sim.store.release({ ...rest, grantId, fence: null, payload }, sender);
           case "acquire":
             if (!over) return;

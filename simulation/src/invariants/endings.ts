@@ -8,7 +8,8 @@ export const callLimitMs = (ttlMs: number): number => Math.min(5000, ttlMs / 3);
 export function endings(sim: Sim): Observer {
   const { world, store, ledger, shape } = sim;
   const slackMs = 60 + 6 * shape.latencyMs + 3 * Math.min(5, shape.timersLateMs);
-  /** The latest release that was sent for a grant, as it was heard in the store or on the way. */
+  /** When a release of a grant was last answered, in true time. */
+  const answeredAt = new Map<string, number>();
   const byHolder = new Map<string, Acquisition>();
 
   const heldGrant = (acquisition: Acquisition): string | undefined => {
@@ -40,12 +41,31 @@ export function endings(sim: Sim): Observer {
     });
   }
 
+  /** A lost release is sent again at the next limit. */
+  function repeated(acquisition: Acquisition): void {
+    const overAt = acquisition.overAt ?? world.now();
+    world.after(callLimitMs(acquisition.ttlMs) + 20 + slackMs, () => {
+      const { process, life } = acquisition;
+      const troubled = Math.max(process.troubledAt, store.troubledAt) > overAt + 2 * shape.latencyMs + 1;
+      const jumped = process.clockJumpedAt > acquisition.askedAt;
+      if (troubled || jumped || process.life !== life || shape.timersLateMs > 20) return;
+      const grantId = heldGrant(acquisition);
+      // A release that overtook its acquire was answered: nothing more can be asked of core.
+      if (grantId === undefined || (answeredAt.get(grantId) ?? -Infinity) >= overAt) return;
+      if (acquisition.held?.left !== true)
+        sim.violate(
+          "14 endings",
+          `${acquisition.holder} ${acquisition.over.how}, but ${grantId} was not released again`,
+        );
+    });
+  }
+
   /** Whatever was in the way: nothing that was sent after the end may have made it longer. */
   function withinTtl(acquisition: Acquisition): void {
     const overAt = acquisition.overAt ?? world.now();
     const check = (): void => {
       const grantId = heldGrant(acquisition);
-      const grant = grantId === undefined ? undefined : ledger.grants.get(grantId);
+      const grant = grantId === undefined ? undefined : ledger.of(acquisition.id).current;
       if (grant !== undefined && grant.extendedBySentAt > overAt + slackMs)
         sim.violate(
           "14 endings",
@@ -59,9 +79,11 @@ export function endings(sim: Sim): Observer {
     asked: (acquisition) => void byHolder.set(acquisition.holder, acquisition),
     over(acquisition) {
       soon(acquisition);
+      repeated(acquisition);
       withinTtl(acquisition);
     },
     step(step) {
+      if (step.op === "release") answeredAt.set(step.request.grantId, world.now());
       if (!isNewGrant(step) || step.op !== "acquire") return;
       const acquisition = byHolder.get(step.request.holder);
       const { grantId } = step.request;

@@ -1,4 +1,4 @@
-import { isNewGrant } from "../ledger.ts";
+import { grantKey, isNewGrant } from "../ledger.ts";
 import type { HeldLease, Observer, Sim } from "../sim.ts";
 
 /** Core's margin, beneath which a suspension may go unnoticed for half of it. */
@@ -11,7 +11,7 @@ export const marginMs = (ttlMs: number): number => Math.max(50, Math.min(ttlMs /
 export function isExcused({ store, ledger }: Sim, held: HeldLease): boolean {
   const { process, askedAt, id } = held.acquisition;
   if (process.deceivedAt >= askedAt || store.setForwardAt >= askedAt) return true;
-  const grant = ledger.grants.get(held.lease.grant.grantId);
+  const grant = ledger.grants.get(grantKey(held.lease.grant));
   return grant?.ended === "overruled now" || id !== grant?.id;
 }
 

@@ -1,9 +1,28 @@
-import type { Observer, Sim } from "../sim.ts";
+import type { HeldLease, Observer, Sim } from "../sim.ts";
+import { grantKey } from "../ledger.ts";
+import { callLimitMs } from "./endings.ts";
 import { isExcused } from "./exclusion.ts";
 
 /** 4 and the lease part of 11: what a holder is told is true. */
 export function holding(sim: Sim): Observer {
   const { world, store, ledger, shape } = sim;
+  const slackMs = 60 + 6 * shape.latencyMs + 2 * Math.min(20, shape.timersLateMs);
+
+  /** Where messages travel, the next renewal tells a holder that it was overruled. */
+  function hears(held: HeldLease): void {
+    const { process, holder, ttlMs } = held.acquisition;
+    const grant = ledger.grants.get(grantKey(held.lease.grant));
+    if (grant?.ended !== "overruled" && grant?.ended !== "overruled now") return;
+    const boundMs = ttlMs / 3 + callLimitMs(ttlMs) + slackMs;
+    if (Math.max(process.troubledAt, store.troubledAt) > grant.endedAt - boundMs) return;
+    const agoMs = world.now() - grant.endedAt;
+    if (agoMs > boundMs && shape.timersLateMs <= 20)
+      sim.violate(
+        "4 assertHeld is true",
+        `${holder} was overruled ${agoMs.toFixed(0)} ms ago and has not noticed`,
+      );
+  }
+
   return {
     leased(held) {
       // No await has passed since core looked at the clock: what is handed out is held.
@@ -22,11 +41,12 @@ export function holding(sim: Sim): Observer {
       const { grantId, fence } = held.lease.grant;
       const { id, holder } = held.acquisition;
       const record = store.peek(id);
+      hears(held);
       if (isExcused(sim, held)) return;
       const nowMs = store.nowMs();
       const mine = record?.grantId === grantId && record.fence === fence;
       if (mine && record.expiresAt > nowMs) return;
-      const grant = ledger.grants.get(grantId);
+      const grant = ledger.grants.get(grantKey(held.lease.grant));
       const how = mine
         ? `lapsed ${(nowMs - record.expiresAt).toFixed(1)} ms ago`
         : `is ${record?.grantId ?? "gone"}`;
@@ -38,7 +58,7 @@ export function holding(sim: Sim): Observer {
     },
     lost(held, reason) {
       const { process, holder, askedAt } = held.acquisition;
-      const grant = ledger.grants.get(held.lease.grant.grantId);
+      const grant = ledger.grants.get(grantKey(held.lease.grant));
       const recentlyMs = 1.5 * shape.ttlMs + 100;
       const troubled = Math.max(process.troubledAt, store.troubledAt, process.suspendedUntil);
       if (grant?.ended !== undefined || shape.timersLateMs > 20) return;

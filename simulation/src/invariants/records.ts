@@ -1,5 +1,5 @@
 import type { LedgerGrant } from "../ledger.ts";
-import { isNewGrant } from "../ledger.ts";
+import { dueMs, isNewGrant } from "../ledger.ts";
 import type { Observer, Sim } from "../sim.ts";
 import type { Step } from "../store.ts";
 
@@ -22,8 +22,9 @@ export function records(sim: Sim): Observer {
 
   function spent(step: Step): void {
     if (step.op !== "acquire" || step.result.outcome !== "granted") return;
-    const old = ledger.grants.get(step.request.grantId);
+    const { current: old } = ledger.of(step.id);
     if (old?.ended === undefined || step.before?.grantId !== old.grantId) return;
+    if (step.request.grantId !== old.grantId) return;
     sim.violate("6 released is final", `grant ${old.grantId} was ${old.ended} and is granted again`);
   }
 
@@ -118,10 +119,9 @@ export function records(sim: Sim): Observer {
       if (current.sealed) say("was deleted while it was sealed and not released");
     }
     if (before.retainMs === null) return say("was deleted though it is kept for ever");
-    const endMs = current.ended === "released" ? current.endedMs : current.promisedMs;
-    const latestMs = Math.max(endMs, Number(before.fence / 1000n));
-    if (step.nowMs + 2 < latestMs + before.retainMs)
-      say(`was deleted ${(latestMs + before.retainMs - step.nowMs).toFixed(0)} ms before its time`);
+    const due = dueMs(before, current);
+    if (due !== undefined && step.nowMs + 2 < due)
+      say(`was deleted ${(due - step.nowMs).toFixed(0)} ms before its time`);
   }
 
   return {

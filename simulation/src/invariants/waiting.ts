@@ -23,13 +23,31 @@ export function waiting(sim: Sim): Observer {
     return record.expiresAt <= store.nowMs() ? Math.max(lapsedAt, changedAt.get(id) ?? 0) : Infinity;
   }
 
+  /** Where wake-ups arrive, nobody has to wait for a poll. */
+  function served({ askedAt, holder, id }: Acquisition): void {
+    if (!shape.push || shape.network.loseWake > 0 || shape.timersLateMs > 20) return;
+    const { troubledAt } = store;
+    if (
+      sim.processes.some(
+        (one) => Math.max(one.troubledAt, troubledAt, one.suspendedUntil) > askedAt - 2 * limitMs,
+      )
+    )
+      return;
+    const since = freeSince(id);
+    // It subscribes after the first refusal.
+    if (since < askedAt + 2 * slackMs || since + 2 * slackMs > world.now()) return;
+    const agoMs = (world.now() - since).toFixed(0);
+    sim.violate("15 waiters are woken", `${holder} was not woken, though the name is free for ${agoMs} ms`);
+  }
+
   function probe(acquisition: Acquisition): void {
     const { process, life, settledAt, overAt, id, waitMs, askedAt, holder } = acquisition;
     if (settledAt !== undefined || overAt !== undefined || process.life !== life) return;
     const waits = waitMs > 0 && world.now() < askedAt + waitMs;
-    const calm = Math.max(process.troubledAt, store.troubledAt, process.suspendedUntil, askedAt);
+    served(acquisition);
     // After trouble, core asks again at growing intervals.
-    const since = Math.max(calm > askedAt ? calm + backoffMs : calm, freeSince(id));
+    const troubledAt = Math.max(process.troubledAt, store.troubledAt, process.suspendedUntil);
+    const since = Math.max(askedAt, troubledAt + backoffMs, freeSince(id));
     if (waits && !process.blocked && shape.timersLateMs <= 20 && since + boundMs < world.now()) {
       const free = (world.now() - freeSince(id)).toFixed(0);
       sim.violate("15 waiters are served", `${holder} waits, though the name is free for ${free} ms`);
@@ -42,6 +60,25 @@ export function waiting(sim: Sim): Observer {
       if (step.before !== step.after) changedAt.set(step.id, world.now());
     },
     asked: probe,
+    over(acquisition) {
+      const { process, life, settledAt, holder, over, overAt = 0 } = acquisition;
+      if (over.how !== "aborts" || settledAt !== undefined) return;
+      world.after(60, () => {
+        if (process.life !== life || process.troubledAt > overAt || acquisition.settledAt !== undefined)
+          return;
+        sim.violate("15 nothing hangs", `${holder} aborted 60 ms ago and has no answer`);
+      });
+    },
+    failed({ holder, waitMs, askedAt, process }, code) {
+      const waitedMs = world.now() - askedAt;
+      // Where the clocks jump, a wait is over when they say so.
+      if (process.clockJumpedAt > askedAt - backoffMs) return;
+      if (code === "COORD_UNAVAILABLE" && waitedMs < waitMs - backoffMs - slackMs)
+        sim.violate(
+          "15 unknown is repeated",
+          `${holder} may wait ${waitMs} ms and gives up after ${waitedMs.toFixed(0)}`,
+        );
+    },
     settled() {
       for (const { settledAt, process, life, holder, overAt, over } of sim.acquisitions) {
         if (settledAt !== undefined || process.life !== life) continue;
