@@ -44,3 +44,4 @@ export type * from "./once-api.ts";
 export { notDone, unwrap } from "./once-outcome.ts";
 export type { ExecutionStatus, LogEntry } from "./once-record.ts";
 export type { Kind } from "./validate.ts";
+export { lostWithin } from "./within.ts";

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import {
   ConfigurationError,
   InvalidArgumentError,
-  LeaseLostError,
+  lostWithin,
   type ReleaseRequest,
   type ReleaseResult,
   type Within,
@@ -50,12 +50,7 @@ export function within(connection: Connection, session: MongoSession): Within {
         const document = await run(target, verifyStatement(grant, randomBytes(12).toString("hex")));
         const remainingMs = isObject(document) ? Number(document["remainingMs"]) : 0;
         if (remainingMs > 0) return;
-        const { key } = grant.name;
-        throw new LeaseLostError(
-          { key, fence: grant.fence },
-          "refused",
-          `The lease of "${key}" (fence ${grant.fence}) is not held any more. Roll the transaction back.`,
-        );
+        throw lostWithin(grant);
       }),
     release: (request: ReleaseRequest): Promise<ReleaseResult> =>
       inside("release", async (target) => {

@@ -1,4 +1,4 @@
-import { ConfigurationError, LeaseLostError, transitions } from "@coord/core";
+import { ConfigurationError, lostWithin, transitions } from "@coord/core";
 import type { Grant, ReleaseRequest, ReleaseResult, Within } from "@coord/core";
 import { ask, headerOf, rowsOf } from "./driver.ts";
 import type { CallbackConnection, MysqlConnection } from "./driver.ts";
@@ -41,11 +41,7 @@ export function createWithin(sql: Statements, client: MysqlConnection | Callback
       rowsOf(await ask(tx, sql.verify, [...nameValues(name), grantValue(grantId), fence])),
     );
     if (rows.length > 0) return;
-    throw new LeaseLostError(
-      { key: name.key, fence },
-      "refused",
-      `The lease of ${JSON.stringify(name.key)} with fence ${fence} is not held any more: roll the transaction back.`,
-    );
+    throw lostWithin(grant);
   }
 
   async function release(request: ReleaseRequest): Promise<ReleaseResult> {

@@ -1,6 +1,6 @@
 import {
   type Grant,
-  LeaseLostError,
+  lostWithin,
   type ReleaseRequest,
   type ReleaseResult,
   UnavailableError,
@@ -65,11 +65,7 @@ export function withinTransaction(table: Table, statements: Statements, transact
       const { name, grantId, fence } = grant;
       const rows = await send(statements.guard, [name.namespace, name.key, grantId, String(fence)]);
       if (rows.length > 0) return;
-      throw new LeaseLostError(
-        { key: name.key, fence },
-        "refused",
-        `the lease of ${JSON.stringify(name.key)} with fence ${fence} is not held any more; roll the transaction back`,
-      );
+      throw lostWithin(grant);
     },
     release: (request) =>
       releaseBy(statements, request, (statement) => send(statement, releaseValues(table, request, null))),
