@@ -25,6 +25,8 @@ export interface AcquireSpec extends Pick<
   readonly renews?: boolean | undefined;
   /** Whether to wait after this refusal. @default unless a hand-over or `ifFence` was refused */
   readonly waitsAfter?: ((refused: Refused) => boolean) | undefined;
+  /** Told of each request that failed or was not answered; it is sent again all the same while that helps. */
+  readonly onFailure?: ((error: unknown) => void) | undefined;
   /**
    * Undoes an acquisition whose answer nobody waits for; repeated until it is answered.
    * @default a release, whatever its fence, repeated for a ttl
@@ -222,7 +224,10 @@ async function attempt(
           host,
           { what: `acquire of "${spec.key}"`, limitMs, signal, onLate },
           (options) => backend.acquire(request, options),
-        );
+        ).catch((error: unknown) => {
+          if (!signal?.aborted) spec.onFailure?.(error);
+          throw error;
+        });
         unanswered = false;
         return answer;
       });

@@ -343,6 +343,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
             elections.add(election);
           },
           delete: (election) => elections.delete(election),
+          checkOffset,
         },
       ),
     setup: () => ask(runtime, "setup", adminLimitMs, (o) => backend.setup(o)),

@@ -1,75 +1,48 @@
-import { obtain, Waiter } from "./acquire.ts";
-import { sleep, waitUpTo } from "./clock.ts";
-import type { CandidateInfo, Election, ElectionOptions, LeaderInfo, Term, TermEnd } from "./election-api.ts";
-import { InvalidArgumentError } from "./errors.ts";
+import { obtain } from "./acquire.ts";
+import { createCallbacks, stuckMs } from "./callbacks.ts";
+import { longestTimerMs, pause, sleep, waitUpTo } from "./clock.ts";
+import type { Election, ElectionOptions, TermEnd } from "./election-api.ts";
 import { electionEvent } from "./events.ts";
 import type { ElectionEvent } from "./events.ts";
 import type { Holding, Keepers } from "./holding.ts";
-import { show } from "./json.ts";
-import { encodeLeader, encodeStatus, readCandidates, readLeader, showPresence } from "./presence.ts";
-import {
-  checkHolder,
-  checkKey,
-  checkMs,
-  checkOptions,
-  checkTtl,
-  limits,
-  maxKeyBytes,
-  storedName,
-} from "./validate.ts";
+import { checkElection } from "./election-options.ts";
+import type { ElectionDefaults } from "./election-options.ts";
+import { observeLeader } from "./observe.ts";
+import { encodeLeader, keepPresence, readCandidates, readLeader } from "./presence.ts";
+import { openTerm } from "./term.ts";
+import type { OpenTerm } from "./term.ts";
+import { checkOptions, checkSignal } from "./validate.ts";
 
 const firstPauseMs = 100;
-const stuckMs = 60_000;
-/** What a candidate's id and its separator take of a key. */
-const candidateBytes = 23;
-/** The record of an election is kept: there are few, and its fence is the count of terms. */
+/** After a resignation, those who wait by polling must have had their turn: so many of their pauses. */
+const politePolls = 3;
+const defaultPollMs = 100;
+/** A store that does not answer is told of so often at the most. */
+const tellEveryMs = 10_000;
+/** The record of an election is kept: there are few, and its fence orders the terms. */
 const ending = { sealed: false, retainMs: null };
-const callbacks = ["onElected", "onLost", "onCycle", "onError"] as const;
 
-interface Checked {
-  readonly name: string;
-  readonly ttlMs: number;
-  readonly graceMs: number;
-  readonly holder: string;
-  readonly statusText: string | undefined;
+/** What an election needs of its coordinator. */
+export interface Office {
+  /** Counts it as running, so that a close stops it and waits; throws `COORD_CLOSED`. */
+  add(election: Election): void;
+  delete(election: Election): void;
+  /** Throws while this host's clock and the store's are too far apart to acquire anything. */
+  readonly checkOffset?: (() => Promise<void>) | undefined;
 }
 
-function check(
-  keepers: Keepers,
-  name: string,
-  options: ElectionOptions,
-  defaults: { ttlMs: number; holder: string },
-): Checked {
-  checkOptions(options, ["ttlMs", "status", "graceMs", "holder", ...callbacks]);
-  checkKey(name, "election name");
-  for (const callback of callbacks) {
-    const given: unknown = options[callback];
-    if (given === undefined || typeof given === "function") continue;
-    throw new InvalidArgumentError(
-      `${callback} must be a function, got ${show(given)}. Pass (term) => { … }.`,
-    );
-  }
-  if (options.status !== undefined && Buffer.byteLength(name) > maxKeyBytes - candidateBytes) {
-    throw new InvalidArgumentError(
-      `election name must have at most ${maxKeyBytes - candidateBytes} bytes where a status is given, got ${show(name)}. Hash the long part.`,
-    );
-  }
-  return {
-    name,
-    ttlMs: checkTtl(options.ttlMs ?? defaults.ttlMs, keepers.backend.info),
-    graceMs: checkMs("graceMs", options.graceMs ?? 10_000, { min: 0, max: 86_400_000 }),
-    holder: checkHolder(options.holder ?? defaults.holder),
-    statusText: options.status === undefined ? undefined : encodeStatus(options.status),
-  };
+/** From a start to the stop after it. */
+interface Run {
+  readonly stopping: AbortController;
+  /** Resolves when neither the lease nor the presence is kept any more; callbacks may go on. */
+  readonly given: Promise<void>;
+  /** Resolves when nothing of it goes on. */
+  readonly finished: Promise<void>;
 }
 
-/** A term while it lasts. */
+/** A term, and when its lease was given up: with true if `onElected` had settled by then. */
 interface Leading {
-  readonly term: Term;
-  readonly holding: Holding;
-  /** Ends the term by its leader's own will; the first reason stands. */
-  end(reason: TermEnd): void;
-  /** Resolves when the lease was given up, with whether `onElected` had settled by then. */
+  readonly open: OpenTerm;
   readonly left: Promise<boolean>;
 }
 
@@ -78,202 +51,212 @@ export function createElection(
   keepers: Keepers,
   name: string,
   options: ElectionOptions,
-  defaults: { ttlMs: number; holder: string },
-  /** Counts it as running, so that a close stops it and waits. */
-  running: { add(election: Election): void; delete(election: Election): void },
+  defaults: ElectionDefaults,
+  office: Office,
 ): Election {
-  const { host } = keepers;
-  const { ttlMs, graceMs, holder, statusText } = check(keepers, name, options, defaults);
+  const { host, clock, backend, namespace } = keepers;
+  const { onElected, onLost, onCycle, ...checked } = checkElection(backend.info, name, options, defaults);
+  const { ttlMs, graceMs, holder, statusText } = checked;
   const id = host.randomId();
-  let stopping: AbortController | undefined;
-  let leading: Leading | undefined;
-  let finished: Promise<void> = Promise.resolve();
-  let failures = 0;
+  const politeMs = politePolls * (backend.info.pollMs ?? defaultPollMs);
 
   const tell = (event: ElectionEvent["event"], more: Partial<ElectionEvent> = {}): void =>
-    electionEvent({
-      backend: keepers.backend.info.name,
-      namespace: keepers.namespace,
-      election: name,
-      holder,
-      event,
-      ...more,
-    });
+    electionEvent({ backend: backend.info.name, namespace, election: name, holder, event, ...more });
+  const callbacks = createCallbacks(host, name, checked.onError, tell);
+  const { report } = callbacks;
 
-  function report(error: unknown): void {
-    tell("error", { error });
-    try {
-      options.onError?.(error);
-    } catch (second) {
-      tell("error", { error: second });
-    }
+  let current: Run | undefined;
+  let again = false;
+  let done: Promise<void> = Promise.resolve();
+  let leading: Leading | undefined;
+  /** How often in a row `onElected` threw, and how often in a row it could not stand. */
+  let thrown = 0;
+  let refused = 0;
+  let toldAt = -Infinity;
+  let told: unknown;
+
+  /** Many requests fail while a store is down; one error at a time says so. */
+  function reportFailure(error: unknown): void {
+    const repeated = error === told;
+    told = error;
+    if (repeated || clock.now() - toldAt < tellEveryMs) return;
+    toldAt = clock.now();
+    report(error);
   }
 
-  /** Runs a callback of the user's; what it throws is told, and answered as false. */
-  async function guarded(run: (() => Promise<void> | void) | undefined): Promise<boolean> {
-    try {
-      await run?.();
-      return true;
-    } catch (error) {
-      report(error);
-      return false;
-    }
-  }
-
-  async function lead(holding: Holding): Promise<void> {
-    const ended = new AbortController();
-    const { signal: lost } = holding;
-    let reason: TermEnd = "lost";
-    const end = (why: TermEnd): void => {
-      if (ended.signal.aborted) return;
-      reason = why;
-      ended.abort(lost.aborted ? lost.reason : new Error(`The term of "${name}" ended: ${why}.`));
-    };
-    const onLost = (): void => end("lost");
-    lost.addEventListener("abort", onLost, { once: true });
-    const { fence } = holding.granted.grant;
-    const term: Term = { fence, since: new Date(host.wallMs()), signal: ended.signal };
-    tell("elected", { fence });
-    const work = guarded(() => options.onElected?.(term)).then((went) => {
-      failures = went ? 0 : failures + 1;
-      if (!went) end("failed");
-    });
-    const left = aborted(ended.signal).then(async () => {
+  /** Leads until the term is over and everything of it has settled; answers why it ended. */
+  async function lead(
+    holding: Holding,
+    stop: AbortSignal,
+    gone: AbortController,
+  ): Promise<TermEnd | undefined> {
+    // Stopped, or its time was over, before anything was done under it.
+    if (stop.aborted) await holding.release(ending).catch(report);
+    if (holding.state !== "held") return undefined;
+    const open = openTerm(host, name, holding, stop);
+    const { term } = open;
+    const { fence } = term;
+    const left = open.over.then(async () => {
+      if (open.end === "lost") tell("lost", { fence });
       // Still renewed while the work settles: nobody else begins before it has.
       const settled = await settledWithin(work, graceMs);
-      if (settled && holding.state === "held") await holding.release(ending).catch(report);
-      else if (!settled) holding.leave("lapsing");
-      lost.removeEventListener("abort", onLost);
-      tell(reason, { fence });
+      if (!settled) holding.leave("lapsing");
+      else if (holding.state === "held") await holding.release(ending).catch(report);
+      if (open.end !== "lost") tell(open.end ?? "lost", { fence });
       return settled;
     });
-    leading = { term, holding, end, left };
-    // It stands again only when nothing of this term goes on.
-    for (let settled = await left; !settled; settled = await settledWithin(work, stuckMs))
-      tell("stuck", { fence });
+    leading = { open, left };
+    tell("elected", { fence });
+    const work = callbacks
+      .run(() => onElected?.(term), open.excuses)
+      .then((went) => {
+        thrown = went ? 0 : thrown + 1;
+        if (!went) open.close("failed");
+      });
+    const settled = await left;
+    const giveUp = (): void => gone.abort();
+    if (stop.aborted) giveUp();
+    stop.addEventListener("abort", giveUp, { once: true });
+    if (!settled) callbacks.watch("onElected", work, 0);
+    await work;
     leading = undefined;
-    await guarded(() => options.onLost?.(term, reason));
+    const lost = callbacks.run(() => onLost?.(term, open.end ?? "lost"));
+    callbacks.watch("onLost", lost, stuckMs);
+    await lost;
+    stop.removeEventListener("abort", giveUp);
+    return open.end;
   }
 
-  async function settledWithin(work: Promise<void>, limitMs: number): Promise<boolean> {
+  async function settledWithin(work: Promise<unknown>, limitMs: number): Promise<boolean> {
     let settled = false;
-    const done = work.then(() => void (settled = true));
-    await waitUpTo(host, limitMs, done);
+    const settling = work.then(() => {
+      settled = true;
+    });
+    await waitUpTo(host, limitMs, settling);
     return settled;
   }
 
-  async function stand(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
+  async function stand(stop: AbortSignal, gone: AbortController): Promise<void> {
+    while (!stop.aborted) {
+      let end: TermEnd | undefined;
       try {
         tell("standing");
+        await checkOffset(stop);
         const spec = { kind: "election", key: name, holder, ttlMs, waitMs: Infinity, sealed: false } as const;
-        const obtained = await obtain(keepers, {
-          ...spec,
-          payload: encodeLeader(id),
-          retainMs: null,
-          signal,
-        });
-        if (obtained.holding !== undefined) await lead(obtained.holding);
+        const payload = encodeLeader(id);
+        const handling = { signal: stop, onFailure: reportFailure };
+        const { holding } = await obtain(keepers, { ...spec, ...handling, payload, retainMs: null });
+        refused = 0;
+        if (holding !== undefined) end = await lead(holding, stop, gone);
       } catch (error) {
-        if (signal.aborted) return;
-        failures += 1;
-        report(error);
+        if (stop.aborted) break;
+        refused += 1;
+        reportFailure(error);
       }
-      const longestMs = Math.min(ttlMs, firstPauseMs * 2 ** Math.min(failures, 20));
-      await sleep(host, longestMs * (0.5 + host.random() / 2), signal);
+      const shortestMs = end === "resigned" ? politeMs : firstPauseMs;
+      const pauseMs = Math.min(ttlMs, shortestMs * 2 ** Math.min(20, thrown + refused));
+      await sleep(host, pauseMs * (0.5 + host.random() / 2), stop);
+    }
+    gone.abort();
+  }
+
+  async function checkOffset(stop: AbortSignal): Promise<void> {
+    if (office.checkOffset === undefined) return;
+    const stopped = pause(host, longestTimerMs, stop);
+    await Promise.race([office.checkOffset(), stopped.over]).finally(stopped.end);
+    stop.throwIfAborted();
+  }
+
+  async function cycle(stop: AbortSignal): Promise<void> {
+    if (onCycle === undefined) return;
+    while (!stop.aborted) {
+      const cycled = callbacks.run(() => onCycle(election));
+      callbacks.watch("onCycle", cycled, stuckMs);
+      await cycled;
+      const until = clock.now() + ttlMs / 3;
+      while (!stop.aborted && clock.now() < until) await sleep(host, until - clock.now(), stop);
     }
   }
 
-  /** Keeps the candidate listed; that it can't be is no reason not to stand. */
-  async function present(signal: AbortSignal): Promise<void> {
-    if (statusText === undefined) return;
-    const standing = { election: name, id, holder, ttlMs, statusText, since: host.wallMs() };
-    while (!signal.aborted) {
-      try {
-        const presence = await showPresence(keepers, standing, signal);
-        if (presence !== undefined) {
-          await Promise.race([aborted(signal), aborted(presence.signal)]);
-          if (presence.state === "held")
-            await presence.release({ sealed: false, retainMs: limits.minRetainMs });
-        }
-      } catch (error) {
-        if (signal.aborted) return;
-        report(error);
-      }
-      await sleep(host, ttlMs / 3, signal);
-    }
+  function begin(): Run {
+    const stopping = new AbortController();
+    const { signal } = stopping;
+    const gone = new AbortController();
+    // Events and callbacks of a run come after its start has returned.
+    const begun = Promise.resolve();
+    const given = begun.then(() =>
+      statusText === undefined
+        ? untilAborted(gone.signal)
+        : keepPresence(
+            keepers,
+            { election: name, id, holder, ttlMs, statusText, report: reportFailure },
+            gone.signal,
+          ),
+    );
+    const all = begun.then(() => Promise.all([stand(signal, gone), given, cycle(signal)]));
+    return { stopping, given, finished: all.then(() => tell("stopped")) };
   }
 
-  async function cycle(signal: AbortSignal): Promise<void> {
-    while (options.onCycle !== undefined && !signal.aborted) {
-      await guarded(() => options.onCycle?.(election));
-      await sleep(host, ttlMs / 3, signal);
-    }
+  async function live(): Promise<void> {
+    do {
+      again = false;
+      current = begin();
+      await current.finished;
+    } while (again);
+    current = undefined;
+    office.delete(election);
   }
 
   const election: Election = {
     name,
+    id,
     start() {
-      if (stopping !== undefined) return election;
-      const controller = new AbortController();
-      stopping = controller;
-      running.add(election);
-      const { signal } = controller;
-      finished = Promise.all([stand(signal), present(signal), cycle(signal)]).then(() => {
-        stopping = undefined;
-        running.delete(election);
-        tell("stopped");
-      });
+      office.add(election);
+      if (current === undefined) done = live();
+      else if (current.stopping.signal.aborted) again = true;
       return election;
     },
     async stop() {
-      const current = leading;
-      current?.end("stopped");
-      stopping?.abort(new Error(`The election "${name}" was stopped.`));
-      // What has not settled by now is told as stuck; `done` waits for it.
-      if ((await current?.left) !== false) await finished;
+      again = false;
+      if (current === undefined) return;
+      const { stopping, given, finished } = current;
+      const until = clock.now() + graceMs;
+      stopping.abort(new Error(`The election "${name}" was stopped.`));
+      if (callbacks.within()) return;
+      await given;
+      await waitUpTo(host, Math.max(0, until - clock.now()), finished);
     },
     async resign() {
-      const current = leading;
-      current?.end("resigned");
-      await current?.left;
+      const own = leading;
+      own?.open.close("resigned");
+      if (!callbacks.within()) await own?.left;
     },
     get done() {
-      return finished;
+      return done;
     },
     get isLeader() {
-      return leading !== undefined && !leading.term.signal.aborted && leading.holding.state === "held";
+      return election.term !== undefined;
     },
     get running() {
-      return stopping !== undefined && !stopping.signal.aborted;
+      return current !== undefined && (again || !current.stopping.signal.aborted);
     },
     get term() {
-      return election.isLeader ? leading?.term : undefined;
+      const term = leading?.open.term;
+      return term?.signal.aborted ? undefined : term;
     },
     leader: () => readLeader(keepers, name),
-    candidates: (): Promise<CandidateInfo[]> => readCandidates(keepers, name),
-    async *observe({ signal } = {}) {
-      const waiter = new Waiter(keepers, storedName(keepers.namespace, "election", name));
-      let last: LeaderInfo | null | undefined;
-      try {
-        while (!signal?.aborted) {
-          await waiter.subscribe(signal);
-          const next = await readLeader(keepers, name);
-          if (last === undefined || next?.fence !== last?.fence) yield next;
-          last = next;
-          // A grant wakes nobody: a new leader is seen by the next look.
-          await waiter.wait(next === null ? firstPauseMs : ttlMs / 3, ttlMs / 3, signal);
-        }
-      } finally {
-        waiter.close();
-      }
+    candidates: () => readCandidates(keepers, name),
+    observe(given = {}) {
+      checkOptions(given, ["signal"]);
+      const watched = { election: name, everyMs: ttlMs / 3, report };
+      return observeLeader(keepers, watched, checkSignal(given.signal));
     },
     [Symbol.asyncDispose]: () => election.stop(),
   };
   return election;
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+function untilAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });

@@ -81,9 +81,14 @@ export interface ElectionEvent {
   readonly namespace: string;
   readonly election: string;
   readonly holder: string;
-  /** `stuck`: `onElected` goes on after its term ended; `error`: a callback or the store failed, it goes on. */
+  /**
+   * `stuck`: a callback goes on for too long, said again every minute; `error`: a callback or the store failed.
+   * The election goes on in both cases.
+   */
   readonly event: "standing" | "elected" | "lost" | "resigned" | "stopped" | "failed" | "stuck" | "error";
   readonly fence?: bigint;
+  /** The callback that is stuck. */
+  readonly callback?: "onElected" | "onLost" | "onCycle";
   readonly error?: unknown;
 }
 

@@ -1,14 +1,19 @@
 import { hostname } from "node:os";
 import { obtain } from "./acquire.ts";
-import { call } from "./call.ts";
+import type { RecordView } from "./backend.ts";
+import { ask, call } from "./call.ts";
 import type { CandidateInfo, CandidateStatus, LeaderInfo } from "./election-api.ts";
+import { longestTimerMs, pause, sleep } from "./clock.ts";
+import { InvalidArgumentError } from "./errors.ts";
 import type { Holding, Keepers } from "./holding.ts";
-import { canonicalJson } from "./json.ts";
+import { canonicalJson, show } from "./json.ts";
 import { limits, storedName, storedPrefix } from "./validate.ts";
 
 const statusBytes = 4096;
 const callLimitMs = 5000;
 const pageSize = 500;
+/** So many records are read at a time: a store must not feel that somebody asks who stands. */
+const readsAtOnce = 16;
 /** Joins an election's name and a candidate's id; neither can contain it. */
 const separator = "\u001F";
 
@@ -20,11 +25,21 @@ interface Presence {
   readonly status: CandidateStatus;
 }
 
-export function encodeStatus(status: CandidateStatus): string {
+export function encodeStatus(status: unknown): string {
+  if (!isStatus(status)) {
+    throw new InvalidArgumentError(
+      `status must be an object, got ${Array.isArray(status) ? "an array" : show(status)}. Pass { version: "1.2.3" }.`,
+    );
+  }
+  if (status.version !== undefined && typeof status.version !== "string")
+    throw new InvalidArgumentError(
+      `status.version must be a string, got ${show(status.version)}. Pass "1.2.3".`,
+    );
   return canonicalJson(status, "status", statusBytes);
 }
 
-const isStatus = (value: unknown): value is CandidateStatus => typeof value === "object" && value !== null;
+const isStatus = (value: unknown): value is CandidateStatus =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** What no candidate of this library wrote is nothing. */
 function parse(payload: string | undefined): unknown {
@@ -62,16 +77,16 @@ export interface Standing {
   readonly holder: string;
   readonly ttlMs: number;
   readonly statusText: string;
-  readonly since: number;
+  readonly report: (error: unknown) => void;
 }
 
 /** A lease of this candidate's own, whose payload is what it shows of itself. */
-export async function showPresence(
+async function showPresence(
   keepers: Keepers,
-  standing: Standing,
-  signal: AbortSignal,
+  { election, id, holder, ttlMs, statusText }: Standing,
+  since: number,
+  gone: AbortSignal,
 ): Promise<Holding | undefined> {
-  const { election, id, holder, ttlMs, statusText, since } = standing;
   const shown = { host: hostname(), pid: process.pid, since, ttlMs };
   const obtained = await obtain(keepers, {
     kind: "candidate",
@@ -82,57 +97,91 @@ export async function showPresence(
     sealed: false,
     payload: `${JSON.stringify(shown).slice(0, -1)},"status":${statusText}}`,
     retainMs: limits.minRetainMs,
-    signal,
+    signal: gone,
   });
   return obtained.holding;
 }
 
+/** Keeps a candidate listed until it is gone; that it can't be is no reason not to stand. Never rejects. */
+export async function keepPresence(keepers: Keepers, standing: Standing, gone: AbortSignal): Promise<void> {
+  const { host } = keepers;
+  const since = host.wallMs();
+  while (!gone.aborted) {
+    try {
+      const presence = await showPresence(keepers, standing, since, gone);
+      while (presence !== undefined && presence.state === "held" && !gone.aborted) {
+        const wait = pause(host, longestTimerMs, gone);
+        presence.signal.addEventListener("abort", wait.end, { once: true });
+        await wait.over;
+        presence.signal.removeEventListener("abort", wait.end);
+      }
+      if (presence?.state === "held") await presence.release({ sealed: false, retainMs: limits.minRetainMs });
+    } catch (error) {
+      if (gone.aborted) return;
+      standing.report(error);
+    }
+    await sleep(host, standing.ttlMs / 3, gone);
+  }
+}
+
 /** Those who stand now; who leads is taken from the lease of the election. */
 export async function readCandidates(keepers: Keepers, election: string): Promise<CandidateInfo[]> {
-  const { host, backend, namespace } = keepers;
+  const { backend, namespace } = keepers;
   const prefix = storedPrefix("candidate", election + separator);
-  const names: string[] = [];
-  for (let after: string | undefined; ; after = names.at(-1)) {
+  const keys: string[] = [];
+  for (let after: string | undefined; ; after = keys.at(-1)) {
     const request = { namespace, prefix, state: "held", after, limit: pageSize } as const;
-    const page = await call(host, { what: "list", limitMs: callLimitMs }, (options) =>
-      backend.list(request, options),
+    const page = await ask(keepers, `list of the candidates of "${election}"`, callLimitMs, (o) =>
+      backend.list(request, o),
     );
-    names.push(...page.map(({ key }) => key));
+    keys.push(...page.map(({ key }) => key));
     if (page.length < pageSize) break;
   }
   const leader = await readLeader(keepers, election);
-  const records = await Promise.all(
-    names.map((key) =>
-      call(host, { what: "inspect", limitMs: callLimitMs }, (options) =>
-        backend.inspect({ namespace, key }, options),
-      ),
-    ),
-  );
-  return records.flatMap((record): CandidateInfo[] => {
-    const presence = decodePresence(record?.payload);
-    if (record === null || presence === undefined || record.state !== "held") return [];
-    const { host: on, pid, since, ttlMs, status } = presence;
-    const info: CandidateInfo = {
-      id: record.key.slice(prefix.length),
-      holder: record.holder,
-      host: on,
-      pid,
-      state: leader?.candidateId === record.key.slice(prefix.length) ? "leader" : "candidate",
-      version: typeof status.version === "string" ? status.version : undefined,
-      since: new Date(since),
-      lastSeenMs: Math.max(0, ttlMs - record.remainingMs),
-      status,
-    };
-    return [info];
-  });
+  const candidates: CandidateInfo[] = [];
+  for (let first = 0; first < keys.length; first += readsAtOnce) {
+    const some = keys.slice(first, first + readsAtOnce);
+    const read = some.map(async (key) => {
+      const what = `inspect of a candidate of "${election}"`;
+      const record = await ask(keepers, what, callLimitMs, (o) => backend.inspect({ namespace, key }, o));
+      return candidateOf(key.slice(prefix.length), record, leader);
+    });
+    candidates.push(...(await Promise.all(read)).filter((each) => each !== undefined));
+  }
+  return candidates;
+}
+
+function candidateOf(
+  id: string,
+  record: RecordView | null,
+  leader: LeaderInfo | null,
+): CandidateInfo | undefined {
+  const presence = decodePresence(record?.payload);
+  // Gone since it was listed, or nothing that this library wrote.
+  if (record?.state !== "held" || presence === undefined) return undefined;
+  const { host, pid, since, ttlMs, status } = presence;
+  return {
+    id,
+    holder: record.holder,
+    host,
+    pid,
+    state: leader?.candidateId === id ? "leader" : "candidate",
+    version: typeof status.version === "string" ? status.version : undefined,
+    since: new Date(since),
+    lastSeenMs: Math.max(0, ttlMs - record.remainingMs),
+    status,
+  };
 }
 
 export async function readLeader(
-  { host, backend, namespace }: Keepers,
+  keepers: Keepers,
   election: string,
+  signal?: AbortSignal,
 ): Promise<LeaderInfo | null> {
+  const { host, backend, background, namespace } = keepers;
   const name = storedName(namespace, "election", election);
-  const spec = { what: `inspect of the election "${election}"`, limitMs: callLimitMs };
+  const what = `inspect of the election "${election}"`;
+  const spec = { what, limitMs: callLimitMs, signal: signal ?? background.signal };
   const record = await call(host, spec, (options) => backend.inspect(name, options));
   if (record?.state !== "held") return null;
   const { holder, fence, remainingMs, payload } = record;

@@ -14,6 +14,8 @@ interface Held {
 export interface Contexts {
   /** Throws `COORD_REENTRANT` if the current context holds this key already: waiting for it would hang. */
   check(id: string, key: string): void;
+  /** Whether the current context runs within work of this id that has not settled. */
+  within(id: string): boolean;
   run<T>(id: string, work: () => Promise<T>): Promise<T>;
 }
 
@@ -22,15 +24,19 @@ const storage = new AsyncLocalStorage<Held>();
 
 export function createContexts(): Contexts {
   const owner = {};
+  const within = (id: string): boolean => {
+    for (let held = storage.getStore(); held !== undefined; held = held.outer)
+      if (held.active && held.owner === owner && held.id === id) return true;
+    return false;
+  };
   return {
+    within,
     check(id, key) {
-      for (let held = storage.getStore(); held !== undefined; held = held.outer) {
-        if (!held.active || held.owner !== owner || held.id !== id) continue;
-        throw new CoordError(
-          "COORD_REENTRANT",
-          `"${key}" is held by the code that now asks for it: leases are not re-entrant, this would wait for itself. Pass the lease on instead.`,
-        );
-      }
+      if (!within(id)) return;
+      throw new CoordError(
+        "COORD_REENTRANT",
+        `"${key}" is held by the code that now asks for it: leases are not re-entrant, this would wait for itself. Pass the lease on instead.`,
+      );
     },
     async run(id, work) {
       const held: Held = { owner, id, active: true, outer: storage.getStore() };

@@ -40,6 +40,8 @@ const order = [
   "presence",
   "observe",
   "callbacks",
+  "term",
+  "election-options",
   "election",
   "api",
   "coordinator",
