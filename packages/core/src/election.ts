@@ -73,13 +73,10 @@ export function createElection(
   let thrown = 0;
   let refused = 0;
   let toldAt = -Infinity;
-  let told: unknown;
 
   /** Many requests fail while a store is down; one error at a time says so. */
   function reportFailure(error: unknown): void {
-    const repeated = error === told;
-    told = error;
-    if (repeated || clock.now() - toldAt < tellEveryMs) return;
+    if (clock.now() - toldAt < tellEveryMs) return;
     toldAt = clock.now();
     report(error);
   }

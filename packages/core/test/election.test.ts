@@ -1,51 +1,10 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Coordinator } from "../src/api.ts";
-import { createCoordinator } from "../src/coordinator.ts";
+import { describe, expect, it } from "vitest";
 import type { ElectionOptions, LeaderInfo, Term } from "../src/election-api.ts";
 import { UnavailableError } from "../src/errors.ts";
-import { fail, FakeHost, fakeStore, hang } from "./fake-host.ts";
+import { candidate, coords, electing, events, host, store, ttlMs, until } from "./electing.ts";
+import { fail, hang } from "./fake-host.ts";
 
-const ttlMs = 3000;
-let host: FakeHost;
-let store: ReturnType<typeof fakeStore>;
-let events: string[];
-let coords: Coordinator[];
-
-const onEvent = (event: unknown): void => {
-  const { holder, event: what } = event as { holder: string; event: string };
-  events.push(`${holder} ${what}`);
-};
-
-beforeEach(() => {
-  host = new FakeHost();
-  store = fakeStore(host);
-  events = [];
-  coords = [];
-  subscribe("coord:election", onEvent);
-});
-afterEach(() => void unsubscribe("coord:election", onEvent));
-
-/** A candidate in a process of its own. */
-function candidate(holder: string, options: ElectionOptions = {}) {
-  const coord = createCoordinator({
-    backend: store.backend,
-    host,
-    holder,
-    cleanUp: false,
-    defaults: { ttlMs },
-  });
-  coords.push(coord);
-  return coord.elect("scheduler", options);
-}
-
-/** Work that ends when its term does, after `ms` more. */
-const until = (signal: AbortSignal, ms = 0): Promise<void> =>
-  new Promise((resolve) => {
-    const stop = (): void => void host.setTimer(resolve, ms, true);
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop);
-  });
+electing();
 
 describe("an election", () => {
   it("has one leader, whose fence is its term, and the next one has a higher", async () => {
@@ -157,7 +116,7 @@ describe("failures are told and survived", () => {
     const errors: unknown[] = [];
     candidate("a", {
       onElected: () => Promise.reject(new Error("no")),
-      onError: (error) => errors.push(error),
+      onError: (error) => void errors.push(error),
     }).start();
     await host.advance(ttlMs * 10);
     const terms = events.filter((event) => event === "a elected").length;
