@@ -1,5 +1,5 @@
 /** Where connections come from: a pool that was passed in, or one that is made from a URL and then ours. */
-import { ConfigurationError, InvalidArgumentError } from "@coord/core";
+import { ConfigurationError, InvalidArgumentError, UnavailableError } from "@coord/core";
 import { ask, loadDriver, property, rowsOf } from "./driver.ts";
 import type { CallbackPool, MysqlConnection, MysqlPool, Settings } from "./driver.ts";
 import type { Source } from "./sessions.ts";
@@ -16,14 +16,20 @@ const OWN_SESSION = [
   "SET SESSION autocommit=1,innodb_lock_wait_timeout=1,sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 ];
 
+async function refuseClosed(): Promise<never> {
+  throw new UnavailableError("This backend has been closed. Make a new one.", { notDone: true });
+}
+
 /** `url`: `mysql://user:password@host:port/database?option=value`, or `mariadb:`. */
 export function clientOfUrl(url: string): Client {
   const settings = settingsOfUrl(url);
   let pool: Promise<MysqlPool & { end(): Promise<void> }> | undefined;
+  let isClosed = false;
   const open = async (): Promise<MysqlPool & { end(): Promise<void> }> =>
     (await loadDriver()).createPool({ ...settings, connectionLimit: 2, maxIdle: 2 });
   return {
     pool: () => {
+      if (isClosed) return refuseClosed();
       pool ??= open();
       pool.catch(() => {
         pool = undefined;
@@ -35,10 +41,11 @@ export function clientOfUrl(url: string): Client {
     },
     connect: async () => (await loadDriver()).createConnection(settings),
     close: async () => {
+      isClosed = true;
       const ending = pool;
-      pool = Promise.reject(new ConfigurationError("This backend is closed."));
-      pool.catch(() => {});
-      await (await ending)?.end();
+      pool = undefined;
+      // A pool that never came about needs no end.
+      await (await ending?.catch(() => undefined))?.end();
     },
   };
 }
@@ -64,11 +71,14 @@ const isCallbackPool = (client: MysqlPool | CallbackPool): client is CallbackPoo
 
 export function clientOfPool(client: MysqlPool | CallbackPool): Client {
   const pool = isCallbackPool(client) ? client.promise() : client;
+  let isClosed = false;
   return {
-    pool: async () => pool,
+    pool: async () => (isClosed ? refuseClosed() : pool),
     prepare: refuseUnfit,
     connect: async () => (await loadDriver()).createConnection(settingsOfPool(client)),
-    close: async () => {},
+    close: async () => {
+      isClosed = true;
+    },
   };
 }
 

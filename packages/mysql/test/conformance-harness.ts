@@ -27,6 +27,9 @@ export interface Changed {
 export function mysqlHarness(server: Server, flavor: string, changed: Changed = {}): Harness {
   const direct = poolOf(server.url);
   const { rewrite = (sql) => sql } = changed;
+  // Tables of nobody else at the time: clean-up, on a clock that a case has set, looks at no namespace.
+  const idlePrefixes: string[] = [];
+  let prefixes = 0;
 
   async function inDatabase(
     closing: (() => Promise<unknown>)[],
@@ -87,6 +90,8 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
 
   async function open(): Promise<Opened> {
     const namespace = fresh("c");
+    const tablePrefix = idlePrefixes.pop() ?? `coord_${(prefixes += 1)}`;
+    const tables = [`${tablePrefix}_lease`, `${tablePrefix}_payload`];
     const clock = { us: 0 };
     const text = (sql: string): string => offBy(clock)(rewrite(sql));
     const proxy = await startProxy(server.url);
@@ -95,6 +100,7 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
       const pool = poolOf(url, { connectionLimit: 4, ...settings });
       const backend = mysqlBackend({
         client: rewriting(pool, text),
+        tablePrefix,
         // The suite waits for twenty names at once.
         wake: { connect: connecting(url, text), maxConnections: 64 },
       });
@@ -114,9 +120,8 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
         await proxy.heal();
         for (const end of closing) await end();
         await proxy.stop();
-        for (const table of ["coord_lease", "coord_payload"]) {
-          await direct.query(`DELETE FROM ${table} WHERE ns=?`, [namespace]);
-        }
+        for (const table of tables) await direct.query(`DELETE FROM ${table}`);
+        idlePrefixes.push(tablePrefix);
       },
       passTime: (ms) => {
         clock.us += ms * 1000;
@@ -138,19 +143,22 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
         restart: server.faults.restart,
       }),
       async writeFence({ key }, fence) {
-        await direct.query("UPDATE coord_lease SET fence=?,last_fence=fence WHERE ns=? AND k=?", [
+        await direct.query(`UPDATE ${tablePrefix}_lease SET fence=?,last_fence=fence WHERE ns=? AND k=?`, [
           fence,
           Buffer.from(namespace),
           Buffer.from(key),
         ]);
       },
       async deleteRecord({ key }) {
-        await direct.query("DELETE FROM coord_lease WHERE ns=? AND k=?", [namespace, Buffer.from(key)]);
+        await direct.query(`DELETE FROM ${tablePrefix}_lease WHERE ns=? AND k=?`, [
+          namespace,
+          Buffer.from(key),
+        ]);
       },
       async lockRecord({ key }) {
         const connection = await direct.getConnection();
         await connection.beginTransaction();
-        await connection.query("SELECT fence FROM coord_lease WHERE ns=? AND k=? FOR UPDATE", [
+        await connection.query(`SELECT fence FROM ${tablePrefix}_lease WHERE ns=? AND k=? FOR UPDATE`, [
           namespace,
           Buffer.from(key),
         ]);
@@ -161,7 +169,7 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
       },
       async footprint() {
         const [rows] = await direct.query(
-          "SELECT (SELECT COUNT(*) FROM coord_lease WHERE ns=?)+(SELECT COUNT(*) FROM coord_payload WHERE ns=?) AS n",
+          `SELECT (SELECT COUNT(*) FROM ${tablePrefix}_lease WHERE ns=?)+(SELECT COUNT(*) FROM ${tablePrefix}_payload WHERE ns=?) AS n`,
           [namespace, namespace],
         );
         return Number(Array.isArray(rows) && rows[0] !== undefined && "n" in rows[0] ? rows[0]["n"] : NaN);
@@ -170,7 +178,7 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
         const user = fresh("u");
         const host = "127.0.0.1";
         await direct.query(`CREATE USER '${user}'@'${host}'`);
-        for (const table of ["coord_lease", "coord_payload"]) {
+        for (const table of tables) {
           await direct.query(
             `GRANT SELECT,INSERT,UPDATE,DELETE ON ${new URL(server.url).pathname.slice(1)}.${table} TO '${user}'@'${host}'`,
           );
@@ -194,6 +202,11 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
     // An overrule can't open the gate of a holder elsewhere: its waiters look again after five seconds.
     declared: { wakeMs: 8000 },
     open,
-    close: () => direct.end(),
+    async close() {
+      for (const prefix of idlePrefixes) {
+        await direct.query(`DROP TABLE ${prefix}_lease,${prefix}_payload`);
+      }
+      await direct.end();
+    },
   };
 }

@@ -4,7 +4,7 @@ import { mysqlBackend } from "../src/index.ts";
 import { call, flavors, onClock, poolOf, rewriting } from "./harness.ts";
 import { compareWithLaw } from "./model.ts";
 
-const steps = Number(process.env["COORD_STEPS"] ?? 3000);
+const steps = Number(process.env["COORD_STEPS"] ?? 1200);
 const firstSeed = Number(process.env["COORD_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const stepsPerRun = 300;
 

@@ -133,7 +133,7 @@ describe.each(flavors)(
 
     test("a process that dies wakes a waiter at once, who gets the lease when it has lapsed", async () => {
       const name = freshName();
-      const child = run("holder-child.ts", [server.url, name.namespace, name.key, "6000"]);
+      const child = run("holder-child.ts", [server.url, name.namespace, name.key, "4000"]);
       await until("the child holds the lease", async () => {
         const [said] = await once(child.stdout ?? child, "data");
         return String(said).includes("granted");
