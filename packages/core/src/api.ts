@@ -114,11 +114,18 @@ export interface Coordinator extends AsyncDisposable {
   /**
    * Takes a lease away, given the fence that `inspect` showed: its holder's renewals, saves and release are
    * lost from now on. Others are let in at the holder's own deadline, or at once with `now`, for a holder
-   * known to be dead. Throws `COORD_MOVED` when the fence is another by now.
+   * known to be dead. Throws `COORD_MOVED` when the fence is another by now. With `kind: 'election'` it takes
+   * the leadership away that `elect` gave. @default kind 'lease'
    */
   breakLease(
     key: string,
-    options: { fence: bigint; by: string; note?: string | undefined; now?: boolean | undefined },
+    options: {
+      fence: bigint;
+      by: string;
+      note?: string | undefined;
+      now?: boolean | undefined;
+      kind?: "lease" | "election" | undefined;
+    },
   ): Promise<{ readonly fence: bigint }>;
   /**
    * A candidate of an election, which stands when it is started; without `start()`, an observer of it.

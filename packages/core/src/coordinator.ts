@@ -288,15 +288,20 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       }
     },
     async breakLease(key, given) {
-      checkOptions(given, ["fence", "by", "note", "now"]);
-      const { by, note, now = false } = given;
+      checkOptions(given, ["fence", "by", "note", "now", "kind"]);
+      const { by, note, now = false, kind = "lease" } = given;
+      if (kind !== "lease" && kind !== "election") {
+        throw new InvalidArgumentError(
+          `kind must be "lease" or "election", got ${show(kind)}. Decide about executions with coord.executions.resolve.`,
+        );
+      }
       const fence = checkFence(given.fence);
       checkKey(by, "by");
-      const name = storedName(namespace, "lease", checkKey(key));
+      const name = storedName(namespace, kind, checkKey(key));
       const event: LeaseEvent = {
         backend: backend.info.name,
         namespace,
-        kind: "lease",
+        kind,
         key,
         fence,
         by,

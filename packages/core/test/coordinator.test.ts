@@ -133,6 +133,26 @@ describe("breakLease", () => {
     await expect(broken).rejects.toThrow(`its fence is ${lease.fence} now`);
   });
 
+  it("takes a leadership away, and nothing of the lease of the same name", async () => {
+    const lease = await coord.acquire("k");
+    const election = coord.elect("k").start();
+    await host.advance(100);
+    const { fence = 0n } = election.term ?? {};
+    await coord.breakLease("k", { fence, by: "me", kind: "election", now: true });
+    expect((await coord.inspect("k", { kind: "election" }))?.state).toBe("free");
+    expect((await coord.inspect("k"))?.fence).toBe(lease.fence);
+    await host.advance(ttlMs / 3);
+    expect(election.term?.fence).not.toBe(fence);
+    const stopped = election.stop();
+    await host.advance(ttlMs);
+    await stopped;
+  });
+
+  it("has nothing to do with executions", async () => {
+    const broken = coord.breakLease("k", { fence: 1n, by: "me", kind: "execution" as never });
+    await expect(broken).rejects.toThrow('kind must be "lease" or "election", got "execution"');
+  });
+
   it("needs a name of who does it", async () => {
     await expect(coord.breakLease("k", { fence: 1n, by: "" })).rejects.toThrow("by must not be empty");
   });
