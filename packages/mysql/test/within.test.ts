@@ -65,6 +65,26 @@ describe.each(flavors)(
       );
     });
 
+    test("a role that only verifies needs to read five columns and no more", async () => {
+      const held = await grant();
+      const user = `verifier${Date.now()}`;
+      await pool.query(`CREATE USER '${user}'@'127.0.0.1'`);
+      await pool.query(
+        `GRANT SELECT (ns,k,grant_id,fence,expires_ms) ON coord_lease TO '${user}'@'127.0.0.1'`,
+      );
+      const url = new URL(server.url);
+      url.username = user;
+      const own = poolOf(url.href, { connectionLimit: 1 });
+      const tx = await own.getConnection();
+      await tx.beginTransaction();
+      await backend.within(tx).verify({ grant: held });
+      await tx.rollback();
+      tx.release();
+      await own.end();
+      await pool.query(`DROP USER '${user}'@'127.0.0.1'`);
+      expect(await backend.inspect(held.name, call())).toMatchObject({ state: "held" });
+    });
+
     test("a takeover of a lapsed lease waits for the commit; a renewal is unknown at once", async () => {
       const held = await grant(500);
       let takeover: Promise<unknown> | undefined;
