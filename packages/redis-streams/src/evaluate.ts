@@ -1,7 +1,7 @@
 import { UnavailableError } from "@coord/core";
 import type { RedisClient } from "./client.ts";
 import { isReply } from "./errors.ts";
-import { slotOf } from "./keys.ts";
+import { slotOfKey } from "./keys.ts";
 import type { Script } from "./scripts.ts";
 
 export type Argument = string | Buffer | number;
@@ -85,7 +85,7 @@ function addressOf({ options }: RedisClient): string {
 
 /** The node in charge of a key, as far as the cluster's client knows. */
 export function ownerOf(cluster: RedisClient, key: string): RedisClient {
-  const address = cluster.slots?.[slotOf(key)]?.[0];
+  const address = cluster.slots?.[slotOfKey(key)]?.[0];
   const owner = cluster.nodes?.("master").find((node) => addressOf(node) === address);
   if (owner !== undefined) return owner;
   throw new UnavailableError(`no master of the cluster is known for the slot of ${JSON.stringify(key)}`, {

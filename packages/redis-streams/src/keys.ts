@@ -40,11 +40,12 @@ export function partitionOfName(name: Name, partitions: number): Partition {
   return partition(name.namespace, partitionOf(name.key, partitions));
 }
 
-/** The slot of a cluster that a key with a hash tag belongs to: CRC16 (XMODEM) of the tag, of 16384. */
-export function slotOf(key: string): number {
+/** The slot of a cluster that a key belongs to: CRC16 (XMODEM) of its hash tag, else of all of it, of 16384. */
+export function slotOfKey(key: string): number {
   const open = key.indexOf("{");
+  const close = open < 0 ? -1 : key.indexOf("}", open);
   let crc = 0;
-  for (const byte of Buffer.from(key.slice(open + 1, key.indexOf("}", open)))) {
+  for (const byte of Buffer.from(close > open + 1 ? key.slice(open + 1, close) : key)) {
     crc ^= byte << 8;
     for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1;
   }

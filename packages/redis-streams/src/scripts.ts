@@ -261,7 +261,7 @@ return redis.call('HMGET', KEYS[1], 'layout', 'partitions')`,
 export type ScriptName = keyof typeof texts;
 export type Scripts = Readonly<Record<ScriptName, Script>>;
 
-function compile(text: string): Script {
+export function compile(text: string): Script {
   return { text, sha: createHash("sha1").update(text).digest("hex") };
 }
 

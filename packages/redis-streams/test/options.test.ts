@@ -3,7 +3,7 @@ import { Cluster as Cluster5, Redis as Redis5 } from "ioredis-5";
 import { describe, expect, test } from "vitest";
 import { parseUrl } from "../src/client.ts";
 import { redisStreamsBackend, type RedisClient } from "../src/index.ts";
-import { partitionOf, slotOf } from "../src/keys.ts";
+import { partitionOf, slotOfKey } from "../src/keys.ts";
 
 const lazy = { lazyConnect: true } as const;
 
@@ -87,7 +87,7 @@ describe("layout", () => {
     expect(["", "a", "foobar"].map((key) => partitionOf(key, 2 ** 32))).toEqual([
       0x811c9dc5, 0xe40c292c, 0xbf9cf968,
     ]);
-    expect(slotOf("{123456789}")).toBe(0x31c3);
-    expect(slotOf("coord:{foo}:l:}x{")).toBe(12_182);
+    expect(slotOfKey("{123456789}")).toBe(0x31c3);
+    expect(slotOfKey("coord:{foo}:l:}x{")).toBe(12_182);
   });
 });

@@ -3,7 +3,7 @@ import type { Cluster, Redis } from "ioredis";
 import { Redis as Redis5 } from "ioredis-5";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type RedisStreamsBackend, redisStreamsBackend } from "../src/index.ts";
-import { partition, slotOf } from "../src/keys.ts";
+import { partition, slotOfKey } from "../src/keys.ts";
 import { attempt, call, freshId, freshNamespace } from "./call.ts";
 import { leastPrivilege } from "./harness.ts";
 import { startCluster, startDisposableProxy, startRedis, until } from "./server.ts";
@@ -279,7 +279,7 @@ describe.skipIf(noCluster !== undefined)(
         const granted = await holder.acquire(request, call());
         let wakes = 0;
         const subscription = await waiter.watch(name, () => wakes++, call());
-        await moveSlot(cluster.admin, slotOf(partition(name.namespace, 0).names));
+        await moveSlot(cluster.admin, slotOfKey(partition(name.namespace, 0).names));
         await until(() => wakes > 0); // the blocked reader was told that its slot is gone
         await until(() => subscription.live);
         const before = wakes;
