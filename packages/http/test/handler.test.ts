@@ -353,12 +353,9 @@ describe("limits", () => {
         controller.enqueue(new Uint8Array(4));
       },
     });
-    const request = new Request("http://api.example/charges", {
-      method: "POST",
-      headers: { "idempotency-key": '"k"' },
-      body: endless,
-      duplex: "half",
-    });
+    const headers = { "idempotency-key": '"k"' };
+    const init = { method: "POST", headers, body: endless, duplex: "half" };
+    const request = new Request("http://api.example/charges", init);
     expect(await problem(await pay(request))).toEqual([413, "request-too-large"]);
     expect(pulled).toBeLessThan(10);
     expect((await pay(charge('"k"', "x".repeat(10)))).status).toBe(201);
