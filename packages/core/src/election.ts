@@ -161,7 +161,6 @@ export function createElection(
     if (office.checkOffset === undefined) return;
     const stopped = pause(host, longestTimerMs, stop);
     await Promise.race([office.checkOffset(), stopped.over]).finally(stopped.end);
-    stop.throwIfAborted();
   }
 
   async function cycle(stop: AbortSignal): Promise<void> {

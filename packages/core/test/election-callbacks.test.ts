@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { TermEnd } from "../src/election-api.ts";
+import { LeaseLostError } from "../src/errors.ts";
 import { candidate, countOf, electing, endless, events, host, ttlMs, until } from "./electing.ts";
 
 electing();
@@ -82,6 +83,10 @@ describe("a callback that throws", () => {
   it.each([
     ["the reason of the term's end", (signal: AbortSignal) => signal.reason as Error],
     ["an AbortError", () => new DOMException("aborted", "AbortError")],
+    [
+      "what verify says of a lost lease",
+      () => new LeaseLostError({ key: "k", fence: 1n }, "refused", "lost"),
+    ],
   ])("with %s has only ended with its term", async (_, thrown) => {
     const errors: unknown[] = [];
     const a = candidate("a", {
@@ -224,6 +229,21 @@ describe("a callback that is stuck", () => {
       expect(host.timers.size).toBe(0);
     },
   );
+
+  it("that was told of before delays no stop any more, nor keeps the candidate listed", async () => {
+    const { work } = endless();
+    const options = { onElected: () => work, graceMs: 1000, status: { version: "1" } };
+    const a = candidate("a", options).start();
+    await host.advance(10);
+    void a.resign();
+    await host.advance(5000);
+    let stopped = false;
+    void a.stop().then(() => (stopped = true));
+    await host.advance(10);
+    expect(await a.candidates()).toEqual([]);
+    await host.advance(1000);
+    expect(stopped).toBe(true);
+  });
 
   it("delays the start after a stop, which nobody needs to repeat", async () => {
     const { work, finish } = endless();

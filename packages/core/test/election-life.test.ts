@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { assertFenced } from "../src/coordinator.ts";
 import type { TermEnd } from "../src/election-api.ts";
-import { StaleFenceError, UnavailableError } from "../src/errors.ts";
+import { ConfigurationError, StaleFenceError, UnavailableError } from "../src/errors.ts";
 import {
   candidate,
   coords,
@@ -74,6 +74,20 @@ describe("a candidate that is stopped", () => {
     expect(stopped).toBe(true);
     expect(await a.leader()).toBeNull();
     expect(host.timers.size).toBe(0);
+  });
+
+  it("has given its lease and its presence up when that resolves, however short its graceMs", async () => {
+    const a = candidate("a", { status: { version: "1" }, graceMs: 0 }).start();
+    await host.advance(10);
+    const slow = async (run: () => Promise<unknown>): Promise<unknown> => {
+      await new Promise<void>((resolve) => void host.setTimer(resolve, 300, true));
+      return run();
+    };
+    store.next("release", slow, 2);
+    const heldAtStop: string[][] = [];
+    void a.stop().then(() => heldAtStop.push(held()));
+    await host.advance(1000);
+    expect(heldAtStop).toEqual([[]]);
   });
 
   it("before it was started, or twice, has nothing to do", async () => {
@@ -161,6 +175,25 @@ describe("a store that does not answer", () => {
     expect(errors.length).toBeLessThan(8);
     await a.stop();
     expect(host.timers.size).toBe(0);
+  });
+
+  it("with an error that a repeat does not help against is asked ever more seldom, up to a ttl", async () => {
+    store.next("acquire", fail(new ConfigurationError("no table", { code: "COORD_NOT_SET_UP" })), 9999);
+    const a = candidate("a").start();
+    await host.advance(20 * ttlMs);
+    expect(store.count("acquire")).toBeGreaterThan(20);
+    expect(store.count("acquire")).toBeLessThan(35);
+    expect(a.running).toBe(true);
+  });
+
+  it("has put the pause back to its start when the candidate was elected", async () => {
+    store.next("acquire", fail(new ConfigurationError("no table", { code: "COORD_NOT_SET_UP" })), 10);
+    const a = candidate("a").start();
+    await host.advance(20 * ttlMs);
+    expect(a.isLeader).toBe(true);
+    await a.resign();
+    await host.advance(500);
+    expect(a.isLeader).toBe(true);
   });
 
   it("at a resignation is told of, and the lease lapses", async () => {

@@ -70,9 +70,10 @@ describe("resigning", () => {
     const a = candidate("a", { onElected: ({ signal }) => until(signal, 8000) }).start();
     const b = candidate("b").start();
     await host.advance(10);
-    const resigned = a.resign();
+    let over = false;
+    const resigned = a.resign().then(() => (over = true));
     await host.advance(7900);
-    expect(a.isLeader).toBe(false);
+    expect([a.isLeader, over]).toEqual([false, false]);
     expect(b.isLeader).toBe(false);
     expect((await a.leader())?.holder).toBe("a");
     await host.advance(200);
@@ -91,7 +92,9 @@ describe("resigning", () => {
     const resigned = a.resign();
     await host.advance(1001);
     await resigned;
-    await host.advance(ttlMs);
+    await host.advance(ttlMs / 2);
+    expect(b.isLeader).toBe(false);
+    await host.advance(ttlMs / 2);
     expect(b.isLeader).toBe(true);
     await host.advance(120_000);
     expect(events.filter((event) => event === "a standing")).toHaveLength(1);
@@ -192,6 +195,15 @@ describe("what others see", () => {
     candidate("a", { onCycle: () => void (cycles += 1) }).start();
     await host.advance(ttlMs * 3 + 10);
     expect(cycles).toBe(10);
+  });
+
+  it("runs onCycle every third of a ttl that is longer than a timer may be", async () => {
+    let cycles = 0;
+    candidate("a", { ttlMs: 86_400_000, onCycle: () => void (cycles += 1) }).start();
+    await host.advance(28_700_000);
+    expect(cycles).toBe(1);
+    await host.advance(200_000);
+    expect(cycles).toBe(2);
   });
 });
 
