@@ -95,8 +95,10 @@ export class RunningExecution implements Execution {
 
   async complete<T>(
     response: Storable<T>,
-    { within }: { readonly within: Pick<Within, "release"> },
+    options: { readonly within: Pick<Within, "release"> },
   ): Promise<void> {
+    // Callers without types may leave either out.
+    const within = options?.within;
     if (typeof within?.release !== "function") {
       throw new InvalidArgumentError(
         `within must be what backend.within(transaction) returned, got ${show(within)}.`,

@@ -90,6 +90,7 @@ export function planOf<Input, T>(
     maxHoldMs: checkMs("maxHoldMs", given.maxHoldMs ?? 10 * ttlMs, {
       min: ttlMs,
       max: Number.MAX_SAFE_INTEGER,
+      remedy: `It counts milliseconds, and is at least ttlMs, which is ${ttlMs}: a run may take as long as its claim lives.`,
     }),
     waitMs: checkWait(given.waitMs ?? 0),
     retainMs: checkRetain(given.retainMs === undefined ? 30 * dayMs : given.retainMs, minRetainMs),

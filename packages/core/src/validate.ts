@@ -75,7 +75,7 @@ export function checkKind(kind: unknown): Kind {
 export function checkMs(
   what: string,
   value: unknown,
-  range: { min: number; max: number; infinite?: boolean },
+  range: { min: number; max: number; infinite?: boolean; remedy?: string },
 ): number {
   if (range.infinite && value === Infinity) return Infinity;
   if (typeof value === "number" && Number.isInteger(value) && value >= range.min && value <= range.max)
@@ -85,7 +85,7 @@ export function checkMs(
     what,
     value,
     `must be an integer from ${range.min} to ${range.max}${also}`,
-    "It counts milliseconds.",
+    range.remedy ?? "It counts milliseconds.",
   );
 }
 
