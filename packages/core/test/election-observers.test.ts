@@ -1,4 +1,6 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it, onTestFinished } from "vitest";
+import type { Subscription } from "../src/backend.ts";
 import type { LeaderInfo } from "../src/election-api.ts";
 import { ConfigurationError, UnavailableError } from "../src/errors.ts";
 import { candidate, coords, electing, host, store, ttlMs, until } from "./electing.ts";
@@ -23,10 +25,10 @@ function observing(options: Parameters<typeof candidate>[1] = {}, signal?: Abort
 }
 
 describe("an observer", () => {
-  it("sees that a dead leader's time is over", async () => {
+  it("sees that a dead leader's time is over, whatever its own ttl is", async () => {
     candidate("a").start();
     await host.advance(10);
-    const observed = observing();
+    const observed = observing({ ttlMs: 60_000 });
     await host.advance(10);
     store.next("renew", hang, 999);
     store.next("acquire", hang, 999);
@@ -86,6 +88,23 @@ describe("an observer", () => {
     await host.advance(0);
     expect(observed.outcome).toBe("ended");
     expect(host.timers.size).toBe(0);
+  });
+
+  it("that was left listens to nothing any more", async () => {
+    const { signal } = new AbortController();
+    const closed: string[] = [];
+    store.next("watch", async (run) => {
+      const subscription = (await run()) as Subscription;
+      const close = (): Promise<void> => (closed.push("closed"), subscription.close());
+      return { live: true, close };
+    });
+    for await (const leader of candidate("o").observe({ signal })) {
+      expect(leader).toBeNull();
+      expect(getEventListeners(signal, "abort")).toHaveLength(1);
+      break;
+    }
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+    expect(closed).toEqual(["closed"]);
   });
 
   it("ends with the close of its coordinator, also while it waits", async () => {
