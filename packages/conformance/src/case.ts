@@ -14,6 +14,8 @@ export type Rule =
   | "reading"
   | "faults"
   | "core"
+  | "once"
+  | "election"
   | "setup"
   | "model";
 

@@ -1,10 +1,12 @@
 import type { Case } from "./case.ts";
+import { core } from "./cases/core.ts";
 import { expiry } from "./cases/expiry.ts";
 import { faults } from "./cases/faults.ts";
 import { fences } from "./cases/fences.ts";
 import { granting } from "./cases/granting.ts";
 import { model } from "./cases/model.ts";
 import { names } from "./cases/names.ts";
+import { once } from "./cases/once.ts";
 import { overruling } from "./cases/overruling.ts";
 import { reading } from "./cases/reading.ts";
 import { releasing } from "./cases/releasing.ts";
@@ -27,5 +29,7 @@ export const cases: readonly Case[] = [
   ...reading,
   ...faults,
   ...setup,
+  ...core,
   ...model,
+  ...once,
 ];

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { BackendInfo, Name } from "@coord/core";
-import { isCoordError } from "@coord/core";
+import type { BackendInfo, Host, Name } from "@coord/core";
+import { isCoordError, systemHost } from "@coord/core";
 import { clientOf, longTtlMs } from "./client.ts";
 import type { Client, Granted } from "./client.ts";
 import type { Declared, Harness, Opened, Timing } from "./harness.ts";
+import { counted } from "./through.ts";
+import { drivenHost } from "./time.ts";
 
 type Complete<Options> = { readonly [Key in keyof Options]-?: Exclude<Options[Key], undefined> };
 
@@ -24,6 +26,22 @@ export interface Context {
   readonly name: (key?: string) => Name;
   /** Lets the store's time pass: by its injected clock if it has one, else by waiting. */
   readonly pass: (ms: number) => Promise<void>;
+  /** Lets time pass for the store and for core on `host`, which keeps up with it. */
+  readonly elapse: (ms: number) => Promise<void>;
+  /** Lets time pass for both until `promise` settles; rejects with `what` after `limitMs` of that time. */
+  readonly during: <T>(what: string, promise: Promise<T>, limitMs: number) => Promise<T>;
+  /** Lets time pass for both until `condition` answers something truthy. */
+  readonly untilElapsed: <T>(
+    what: string,
+    condition: () => Promise<T> | T,
+    limitMs: number,
+  ) => Promise<NonNullable<T>>;
+  /** The clock and timers for coordinators, which `elapse` puts forward. */
+  readonly host: Host;
+  /** A ttl in milliseconds that coordinators renew in time on a busy machine. */
+  readonly coreTtlMs: number;
+  /** A ttl in milliseconds of coordinators that is not renewed, but waited out. */
+  readonly briefTtlMs: number;
   /** Elapsed milliseconds as the store should see them. */
   readonly elapsedMs: () => number;
   /** Waits until `condition` answers something truthy; rejects with `what` after `limitMs`. */
@@ -66,7 +84,14 @@ export function contextOf(harness: Harness, opened: Opened): Context {
   const { backend } = opened;
   const timing = timingOf(harness, backend.info);
   const { ttlMs, pollMs, slackMs, callMs } = timing;
-  const one = clientOf(backend, callMs);
+  const traffic = { underway: 0 };
+  const one = clientOf(counted(backend, traffic), callMs);
+  const driven = opened.passTime === undefined ? undefined : drivenHost();
+  // Time that is passed costs the same however much it is; time that is waited for should be short.
+  const coreTtlMs = Math.max(ttlMs, driven === undefined ? 4000 : 10_000);
+  const briefTtlMs = driven === undefined ? Math.max(ttlMs, 1500) : coreTtlMs;
+  // Half of the margin that core keeps: at each step it may be behind the store by so much.
+  const stepMs = driven === undefined ? pollMs : Math.min(500, coreTtlMs / 20);
   let second: Promise<Client> | undefined;
   let passedMs = 0;
 
@@ -84,6 +109,29 @@ export function contextOf(harness: Harness, opened: Opened): Context {
     await opened.passTime(ms);
     passedMs += ms;
   };
+  /** What core's timers have sent is answered, unless the store does not answer at all. */
+  const settle = async (): Promise<void> => {
+    const end = performance.now() + 250;
+    do await sleep(2);
+    while (traffic.underway > 0 && performance.now() < end);
+  };
+  const elapse: Context["elapse"] = async (ms) => {
+    for (let leftMs = ms; leftMs > 0; leftMs -= stepMs) {
+      const step = Math.min(leftMs, stepMs);
+      await pass(step);
+      driven?.advance(step);
+      if (driven !== undefined) await settle();
+    }
+  };
+  const untilElapsed: Context["untilElapsed"] = async (what, condition, limitMs) => {
+    const endMs = context.elapsedMs() + limitMs;
+    for (;;) {
+      const answer = await condition();
+      if (answer) return answer;
+      if (context.elapsedMs() > endMs) assert.fail(`not within ${limitMs} ms: ${what}`);
+      await elapse(stepMs);
+    }
+  };
   const context: Context = {
     opened,
     info: backend.info,
@@ -91,9 +139,21 @@ export function contextOf(harness: Harness, opened: Opened): Context {
     declared: declaredBy(harness),
     seed: harness.seed,
     one,
-    two: () => (second ??= opened.second().then((other) => clientOf(other, callMs))),
+    two: () => (second ??= opened.second().then((other) => clientOf(counted(other, traffic), callMs))),
     name: (key = `name ${(names += 1)}`) => ({ namespace: opened.namespace, key: `l\u001f${key}` }),
     pass,
+    elapse,
+    untilElapsed,
+    async during(what, promise, limitMs) {
+      let settled = false;
+      const watched = promise.finally(() => (settled = true));
+      watched.catch(() => {});
+      await untilElapsed(what, () => settled, limitMs);
+      return await watched;
+    },
+    host: driven?.host ?? systemHost,
+    coreTtlMs,
+    briefTtlMs,
     elapsedMs: () => performance.now() + passedMs,
     until,
     async lapsed(name) {

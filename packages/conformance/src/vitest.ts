@@ -1,16 +1,17 @@
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import type { Case } from "./case.ts";
 import { cases } from "./cases.ts";
 import { defaultCaseMs } from "./context.ts";
 import type { Harness } from "./harness.ts";
-import { checkSkips, runCase } from "./run.ts";
+import { checkSkips, defaultConcurrency, runCase } from "./run.ts";
 
 /**
  * Registers every case as a vitest test. A case that does not apply is shown as skipped with its reason.
- * How many run side by side is vitest's `maxConcurrency`.
+ * It sets vitest's `maxConcurrency` for this file, as the harness says how many run side by side.
  */
 export function describeBackend(harness: Harness): void {
   checkSkips(harness);
+  vi.setConfig({ maxConcurrency: harness.concurrency ?? defaultConcurrency });
   const seen = new Set<string>();
   const limitMs = (harness.timing?.caseMs ?? defaultCaseMs) + 10_000;
   const register = (one: Case, concurrent: boolean): void => {

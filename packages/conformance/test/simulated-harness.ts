@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Backend } from "@coord/core";
 import { transitions } from "@coord/core";
 import type { Harness } from "../src/harness.ts";
+import { spawnHolder } from "./holder.ts";
 import { connect, idOf, killLine, simulatedBackend, simulatedStore } from "./simulated-store.ts";
 import type { Line, Steps, Store } from "./simulated-store.ts";
 
@@ -35,7 +36,7 @@ export function simulatedHarness(broken?: Broken, name = "simulated"): Harness {
   return {
     name,
     // What is broken is not waited for; what is whole has time on a busy machine.
-    timing: { ttlMs: 300, slackMs: 50, pollMs: 2, ...(broken && { callMs: 400, caseMs: 4000 }) },
+    timing: { ttlMs: 300, slackMs: 50, pollMs: 2, ...(broken && { callMs: 400 }) },
     declared: { wakeMs: broken ? 300 : 10_000 },
     seed: 20,
     async open() {
@@ -50,9 +51,12 @@ export function simulatedHarness(broken?: Broken, name = "simulated"): Harness {
           resolve();
         };
       };
+      const backend = build(store, line);
+      const namespace = `simulated_${(opens += 1)}`;
       return {
-        backend: build(store, line),
-        namespace: `simulated_${(opens += 1)}`,
+        backend,
+        namespace,
+        spawnHolder: (key, ttlMs) => spawnHolder(backend, namespace, key, ttlMs),
         second: async () => build(store, connect(store)),
         close: async () => {},
         passTime: shift,
@@ -67,9 +71,10 @@ export function simulatedHarness(broken?: Broken, name = "simulated"): Harness {
         pause: async () => shut(),
         async restart() {
           const start = shut();
+          // Some calls are on their way when it goes down.
+          await sleep(10);
           for (const each of store.lines) killLine(store, each);
           broken?.restart?.(store);
-          await sleep(10);
           await start();
         },
         writeFence(lease, fence) {

@@ -7,8 +7,17 @@ import { assertWithin } from "../records.ts";
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
 
+let clockIsFree: Promise<unknown> = Promise.resolve();
+
+/** One at a time, as the clock is that of the whole process. */
+function withClockOff<T>(offsetMs: number, action: () => Promise<T>): Promise<T> {
+  const run = clockIsFree.then(() => withDate(offsetMs, action));
+  clockIsFree = run.catch(() => {});
+  return run;
+}
+
 /** Runs `action` while this process believes that it is `offsetMs` later. */
-async function withClockOff<T>(offsetMs: number, action: () => Promise<T>): Promise<T> {
+async function withDate<T>(offsetMs: number, action: () => Promise<T>): Promise<T> {
   const RealDate = globalThis.Date;
   const now = (): number => RealDate.now() + offsetMs;
   globalThis.Date = new Proxy(RealDate, {

@@ -60,7 +60,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "acquire-swallowed": {
     title: "an acquire whose reply is lost holds the name, and its repeat is granted the same fence",
     requires: ["swallowNextReply"],
-    alone: true,
     async run(context) {
       const name = context.name();
       const grantId = freshGrantId();
@@ -79,7 +78,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "acquire-swallowed-lapsed": {
     title: "an acquire whose reply is lost and which lapses meanwhile is spent when repeated",
     requires: ["swallowNextReply"],
-    alone: true,
     async run(context) {
       const name = context.name();
       const [grantId, { ttlMs }] = [freshGrantId(), context.timing];
@@ -94,7 +92,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "hand-over-swallowed": {
     title: "a hand-over whose reply is lost is granted the same fence when repeated",
     requires: ["swallowNextReply"],
-    alone: true,
     async run(context) {
       const name = context.name();
       const from = await context.one.grant(name);
@@ -108,7 +105,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "renew-swallowed": {
     title: "a renewal whose reply is lost is renewed when repeated, and its payload stored once",
     requires: ["swallowNextReply"],
-    alone: true,
     async run(context) {
       const { one } = context;
       const name = context.name();
@@ -128,7 +124,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "release-swallowed": {
     title: "a release whose reply is lost stands, and its repeat is released with the record",
     requires: ["swallowNextReply"],
-    alone: true,
     async run(context) {
       const { one } = context;
       const name = context.name();
@@ -147,7 +142,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "overrule-swallowed": {
     title: "an overrule whose reply is lost answers the same fence when repeated",
     requires: ["swallowNextReply"],
-    alone: true,
     async run(context) {
       const { one } = context;
       const name = context.name();
@@ -162,7 +156,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "cut-off": {
     title: "cut off from the store every call is unknown within its limit, never free and never held",
     requires: ["cut"],
-    alone: true,
     run: async (context) => await assertDown(context, async () => await context.opened.cut?.()),
   },
   paused: {
@@ -223,7 +216,6 @@ export const faults: readonly Case[] = casesOf("faults", {
   "killed-session": {
     title: "killed connections end calls as unknown or answered, never crash, and are replaced",
     requires: ["killConnections"],
-    alone: true,
     async run(context) {
       const { one, opened } = context;
       const names = Array.from({ length: 30 }, () => context.name());

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Name } from "@coord/core";
 import { casesOf } from "../case.ts";
 import type { Case } from "../case.ts";
@@ -264,6 +265,8 @@ export const granting: readonly Case[] = casesOf("granting", {
       const unlock = await opened.lockRecord?.(lease);
       const [grantId, ttlMs] = [freshGrantId(), 4 * timing.ttlMs];
       const waiting = context.resolve(() => one.acquire(lease, { grantId, ttlMs }));
+      // It reaches the store and stands there, before time passes.
+      await sleep(timing.slackMs);
       await context.pass(2 * timing.ttlMs);
       const unlockedMs = context.elapsedMs();
       await unlock?.();
