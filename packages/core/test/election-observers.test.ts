@@ -1,6 +1,7 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { Subscription } from "../src/backend.ts";
+import { createCoordinator } from "../src/coordinator.ts";
 import type { LeaderInfo } from "../src/election-api.ts";
 import { ConfigurationError, UnavailableError } from "../src/errors.ts";
 import { candidate, coords, electing, host, store, ttlMs, until } from "./electing.ts";
@@ -194,13 +195,49 @@ describe("the presence of a candidate", () => {
 
   it("is no condition for standing", async () => {
     const down = new UnavailableError("down");
-    const a = candidate("a", { status });
-    store.next("acquire", async (run) => (store.count("acquire") === 2 ? Promise.reject(down) : run()), 2);
+    const errors: unknown[] = [];
+    const a = candidate("a", { status, onError: (error) => void errors.push(error) });
+    store.next("acquire", async (run) => (store.count("acquire") === 2 ? Promise.reject(down) : run()), 99);
     a.start();
     await host.advance(10);
-    expect(a.isLeader).toBe(true);
+    expect([a.isLeader, errors]).toEqual([true, [down]]);
     await host.advance(ttlMs);
     expect(await a.candidates()).toHaveLength(1);
+  });
+
+  it("is told apart by its id, where holders are alike, and says when it was seen last", async () => {
+    const a = candidate("same", { status }).start();
+    await host.advance(10);
+    const b = candidate("same", { status }).start();
+    await host.advance(500);
+    const seen = await a.candidates();
+    expect(seen.map(({ id, state }) => [id, state]).toSorted()).toEqual(
+      [
+        [a.id, "leader"],
+        [b.id, "candidate"],
+      ].toSorted(),
+    );
+    expect(seen.map(({ lastSeenMs }) => lastSeenMs).toSorted((x, y) => x - y)).toEqual([500, 510]);
+  });
+
+  it("that lapsed while the others were read is not shown", async () => {
+    const a = candidate("a", { status }).start();
+    await host.advance(10);
+    store.next("list", async (run) => {
+      const page = await run();
+      host.mono += 2 * ttlMs;
+      return page;
+    });
+    expect(await a.candidates()).toEqual([]);
+  });
+
+  it("takes a little of the name's length, which is refused before anything happens", () => {
+    const coord = createCoordinator({ backend: store.backend, host, cleanUp: false });
+    expect(() => coord.elect("x".repeat(490), { status })).toThrow(
+      /at most 489 bytes where a status is given/,
+    );
+    expect(() => coord.elect("x".repeat(490))).not.toThrow();
+    expect(() => coord.elect("x".repeat(489), { status })).not.toThrow();
   });
 
   it("is read a few at a time, and what no candidate wrote is not shown", async () => {
