@@ -10,6 +10,8 @@ export type Verdict =
   | "serialization"
   /** A lock was not free in time. */
   | "lock-timeout"
+  /** The statement took longer than the limit that it carries. */
+  | "statement-timeout"
   /** A unique key is taken. */
   | "duplicate"
   /** The server refused the statement for another reason. */
@@ -36,9 +38,12 @@ const postgresVerdicts: Readonly<Record<string, Verdict>> = {
 
 const mysqlVerdicts: Readonly<Record<number, Verdict>> = {
   1213: "deadlock",
+  1020: "serialization", // MariaDB's innodb_snapshot_isolation
   3101: "serialization", // Group Replication's certification
   1205: "lock-timeout",
   3572: "lock-timeout", // NOWAIT
+  3024: "statement-timeout",
+  1969: "statement-timeout", // MariaDB
   1062: "duplicate",
   1586: "duplicate",
   1053: "ended", // shutdown
@@ -148,6 +153,7 @@ export function mapped(dialect: Dialect, error: unknown, isOwn: boolean): unknow
             notDone: true,
           })
         : error;
+    case "statement-timeout":
     case "duplicate":
     case "refused":
       return error;

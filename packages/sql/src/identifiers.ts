@@ -44,6 +44,10 @@ function pairs(dialect: Dialect, columns: Columns, prefix: string, joint: string
   return { sql, values: Object.fromEntries(entries.map(([, value], i) => [`${prefix}${i}`, value])) };
 }
 
+/** The parameter as a 64-bit integer, whatever type the driver sends it as. */
+export const integer = (dialect: Dialect, parameter: string): string =>
+  `CAST(:${parameter} AS ${dialect === "postgres" ? "bigint" : "SIGNED"})`;
+
 export const assignments = (dialect: Dialect, columns: Columns): Part => pairs(dialect, columns, "set", ", ");
 
 /** The condition that picks a row by values of a key, none of which may be NULL: NULL equals nothing. */

@@ -8,6 +8,7 @@ import type { Dialect, Statement } from "./types.ts";
 export interface PgPool {
   readonly totalCount: number;
   connect(): Promise<PgClient>;
+  on(event: "error", listener: (error: Error) => void): unknown;
 }
 
 /** A client of `pg.Pool`. */
@@ -169,8 +170,18 @@ const notHad = (limit: LimitReached): unknown =>
       )
     : limit.abort.reason;
 
+const guarded = new WeakSet<object>();
+
+/** `pg` tells of an idle connection that broke by an event, and Node ends a process where nobody listens. */
+function surviveErrors(pool: SqlPool): void {
+  if (!isPgPool(pool) || guarded.has(pool)) return;
+  guarded.add(pool);
+  pool.on("error", () => {});
+}
+
 /** Takes a connection out of the pool; one that comes too late goes back unused. */
 export async function checkOut(pool: SqlPool, limit: Limit): Promise<Connection> {
+  surviveErrors(pool);
   const taking = isPgPool(pool)
     ? pool.connect().then(pgConnection)
     : (isCallbackPool(pool) ? pool.promise() : pool).getConnection().then(mysqlConnection);

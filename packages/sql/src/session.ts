@@ -38,13 +38,20 @@ function checkText(sql: string): void {
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- this is where the documented, unchecked type comes from
 const trusted = <R extends object>(rows: Row[]): R[] => rows as unknown as R[];
 
+/** What stays the same over many sessions: their pool. */
+const owners = new WeakMap<Session, object>();
+
+/** What knowledge about the database that a session is in may be tied to. */
+export const ownerOf = (session: Session): object => owners.get(session) ?? session;
+
 export function createSession(options: {
   readonly dialect: Dialect;
   readonly query: Query;
-  /** Whether the connection is this library's for the moment. */
-  readonly isOwn: boolean;
+  /** The pool, where the connection is this library's for the moment. */
+  readonly pool?: object;
 }): SessionState {
-  const { dialect, query, isOwn } = options;
+  const { dialect, query, pool } = options;
+  const isOwn = pool !== undefined;
   let pending = 0;
   let failed: { readonly error: unknown } | undefined;
   let isOver = false;
@@ -96,6 +103,7 @@ export function createSession(options: {
     fetchAll: async <R extends object>(sql: string, parameters?: Parameters): Promise<R[]> =>
       trusted<R>(await run("fetch", sql, parameters, rowsOf)),
   };
+  if (pool !== undefined) owners.set(session, pool);
   return {
     session,
     get pending() {
@@ -131,5 +139,5 @@ export function sessionIn(dialect: Dialect, query: Query): Session {
       "query must be a function that runs a statement, as in ({ text, values }) => client.query(text, values).",
     );
   }
-  return createSession({ dialect, query, isOwn: false }).session;
+  return createSession({ dialect, query }).session;
 }

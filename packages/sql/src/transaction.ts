@@ -4,7 +4,7 @@ import { CommitUnknownError, RolledBackError } from "./errors.ts";
 import { isHeard, publish, type TransactionEvent } from "./events.ts";
 import { mapped, verdictOf } from "./failures.ts";
 import { checkMs, type Limit, LimitReached, startLimit } from "./limit.ts";
-import { checkOut, type Connection, dialectOf, type SqlPool } from "./pool.ts";
+import { checkOut, type Connection, dialectOf, identityOf, type SqlPool } from "./pool.ts";
 import { createSession, type SessionState } from "./session.ts";
 import type { Dialect, Session } from "./types.ts";
 
@@ -102,6 +102,7 @@ function overdue(error: unknown): unknown {
 }
 
 async function perform<T>(
+  pool: object,
   connection: Connection,
   limit: Limit,
   fn: (session: Session) => Promise<T>,
@@ -124,7 +125,7 @@ async function perform<T>(
         throw overdue(error);
       }
     },
-    isOwn: true,
+    pool,
   });
   try {
     await limit.race(begin(connection, options.isolation, options.timeoutMs)).catch((error: unknown) => {
@@ -201,7 +202,9 @@ export async function transaction<T>(
   try {
     const connection = await checkOut(pool, limit);
     const value = await holding(pool, undefined, () =>
-      perform(connection, limit, fn, { ...options, timeoutMs }, (outcome) => tell.note(outcome)),
+      perform(identityOf(pool), connection, limit, fn, { ...options, timeoutMs }, (outcome) =>
+        tell.note(outcome),
+      ),
     );
     tell.end({});
     return value;

@@ -1,15 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { FixtureMissing, type Server, start } from "@coord/test-fixtures";
-import { createPool } from "mysql2/promise";
-import pg from "pg";
 import { afterAll, vi } from "vitest";
-import type { Dialect, SqlPool } from "../src/index.ts";
+import { flavors, type Flavor, openPool, type TestPool } from "./pools.ts";
 
 // Room for a machine that does much else at the same time; nothing waits for it where all is well.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
-
-export const flavors = ["postgres", "mysql", "mariadb"] as const;
-export type Flavor = (typeof flavors)[number];
 
 async function startFlavor(flavor: Flavor): Promise<Server | string> {
   try {
@@ -19,6 +14,8 @@ async function startFlavor(flavor: Flavor): Promise<Server | string> {
     return error.message;
   }
 }
+
+export { flavors, openPool } from "./pools.ts";
 
 /** One server of each flavor for all tests of a file; a text says why there is none. */
 const [postgres, mysql, mariadb] = await Promise.all(flavors.map(startFlavor));
@@ -38,41 +35,6 @@ export const missing: Record<Flavor, string | undefined> = {
   mysql: whyNot("mysql"),
   mariadb: whyNot("mariadb"),
 };
-
-/** A pool of either driver, with what tests need of both. */
-export interface TestPool {
-  readonly dialect: Dialect;
-  readonly pool: SqlPool;
-  readonly url: string;
-  /** Runs statements outside of any session; the rows of the last one. */
-  query(sql: string): Promise<Record<string, unknown>[]>;
-  end(): Promise<void>;
-}
-
-export function openPool(flavor: Flavor, url: string, max = 5): TestPool {
-  if (flavor === "postgres") {
-    const pool = new pg.Pool({ connectionString: url, max });
-    pool.on("error", () => {});
-    return {
-      dialect: "postgres",
-      pool,
-      url,
-      query: async (sql) => (await pool.query<Record<string, unknown>>(sql)).rows,
-      end: () => pool.end(),
-    };
-  }
-  const pool = createPool({ uri: url, connectionLimit: max });
-  return {
-    dialect: "mysql",
-    pool,
-    url,
-    query: async (sql) => {
-      const [rows] = await pool.query(sql);
-      return Array.isArray(rows) ? (rows as Record<string, unknown>[]) : [];
-    },
-    end: () => pool.end(),
-  };
-}
 
 /** The server of a flavor and a pool on it, for the tests of one `describe`. */
 export function useServer(flavor: Flavor): { readonly server: Server; readonly db: TestPool } {

@@ -1,0 +1,74 @@
+/** The ways to add one to a balance, each with a moment between its read and its write at which others may come in. */
+import {
+  advisoryLock,
+  lockRow,
+  occUpdate,
+  type Session,
+  type SqlPool,
+  transaction,
+  withOccRetry,
+} from "../src/index.ts";
+
+export const strategies = ["unlocked", "atomic", "row lock", "advisory lock", "occ"] as const;
+export type Strategy = (typeof strategies)[number];
+
+interface Account {
+  readonly balance: number;
+  readonly version: string | number;
+}
+
+/** What happens between read and write. */
+export type Between = (balance: number) => Promise<void>;
+
+const must = (row: Account | null): Account => {
+  if (row === null) throw new Error("no such account");
+  return row;
+};
+
+/** Adds one to the balance of account 1 and commits. */
+export async function addOne(
+  pool: SqlPool,
+  table: string,
+  strategy: Strategy,
+  between: Between,
+): Promise<void> {
+  const read = async (session: Session): Promise<Account> =>
+    must(await session.fetchOne<Account>(`SELECT balance, version FROM ${table} WHERE id = 1`));
+  const write = (session: Session, balance: number): Promise<unknown> =>
+    session.execute(`UPDATE ${table} SET balance = :balance WHERE id = 1`, { balance });
+  /** Reads, is interrupted, writes. */
+  const readAndWrite = async (session: Session): Promise<void> => {
+    const { balance } = await read(session);
+    await between(balance);
+    await write(session, balance + 1);
+  };
+  switch (strategy) {
+    case "unlocked":
+      return transaction(pool, readAndWrite);
+    case "atomic":
+      return transaction(pool, async (session) => {
+        await between(0);
+        await session.execute(`UPDATE ${table} SET balance = balance + 1 WHERE id = 1`);
+      });
+    case "row lock":
+      return transaction(pool, async (session) => {
+        const { balance } = must(await lockRow<Account>(session, table, { id: 1 }));
+        await between(balance);
+        await write(session, balance + 1);
+      });
+    case "advisory lock":
+      return advisoryLock(pool, table, () => transaction(pool, readAndWrite), { timeoutMs: 30_000 });
+    case "occ":
+      return withOccRetry(
+        pool,
+        async (session) => {
+          const { balance, version } = await read(session);
+          await between(balance);
+          await occUpdate(session, table, { where: { id: 1 }, version, set: { balance: balance + 1 } });
+        },
+        { attempts: 200, longestPauseMs: 50 },
+      );
+    default:
+      throw new Error(`no such strategy: ${String(strategy)}`);
+  }
+}
