@@ -2,7 +2,7 @@
 import { main } from "./program.ts";
 
 /** What may still be open when a verb is done; nothing of it is waited for longer. */
-const lingerMs = 2000;
+const lingerMs = 200;
 
 // Whoever reads the output may stop before its end (`coord ls | head`), and a terminal may be closed.
 process.stdout.on("error", () => process.exit());

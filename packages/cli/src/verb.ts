@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
-import { UsageError } from "./exit.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { exitCodeOf, exitCodes, UsageError } from "./exit.ts";
 import { openStore } from "./store.ts";
 import type { Store, StoreOptions } from "./store.ts";
 import { noColors } from "./terminal.ts";
@@ -27,14 +28,23 @@ export function storeVerb(name: string, description: string, examples: readonly 
     .option("--config <file>", "a config file (default: coord.config.* here or above)");
 }
 
+/** What is given back to a store that does not answer lapses by itself: nobody is to wait for that. */
+const closeUnavailableMs = 300;
+
 /** Opens the store for as long as `work` takes. */
 export async function withStore<T>(options: StoreOptions, work: (store: Store) => Promise<T>): Promise<T> {
   const store = await openStore(options);
+  const close = (): Promise<unknown> => store.coord.close({ graceMs: 0 }).catch(() => undefined);
+  let result: T;
   try {
-    return await work(store);
-  } finally {
-    await store.coord.close({ graceMs: 0 }).catch(() => undefined);
+    result = await work(store);
+  } catch (error) {
+    const unavailable = exitCodeOf(error) === exitCodes.unavailable;
+    await (unavailable ? Promise.race([close(), sleep(closeUnavailableMs)]) : close());
+    throw error;
   }
+  await close();
+  return result;
 }
 
 /** A fence as it is shown: digits. */

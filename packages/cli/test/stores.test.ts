@@ -1,0 +1,137 @@
+import { start as startServer, whyMissing } from "@coord/test-fixtures";
+import type { Server } from "@coord/test-fixtures";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { installation } from "./installation.ts";
+import type { Installation } from "./installation.ts";
+import { gone, session } from "./session.ts";
+import type { Session } from "./session.ts";
+
+/** What must hold whatever the store: one at a time, and whoever is killed. */
+
+const stores = await Promise.all(
+  (["postgres", "redis"] as const).map(async (kind) => [kind, await whyMissing(kind)] as const),
+);
+
+describe.each(stores)("coord run on %s", (kind, missing) => {
+  describe.skipIf(missing !== undefined)(missing ?? "a real server", () => {
+    let server: Server;
+    let at: Installation;
+    let user: Session;
+    const coord: Session["coord"] = (...args) => user.coord(...args);
+    const lines: Session["lines"] = (path) => user.lines(path);
+    const file = (): string => user.file();
+    const pidIn = async (path: string): Promise<number> => Number(await user.firstLine(path));
+
+    beforeAll(async () => {
+      [server, at] = await Promise.all([startServer(kind), installation()]);
+      user = session(at, server.url);
+      expect(await coord(["setup"]).ended).toMatchObject({ code: 0 });
+    }, 120_000);
+    afterEach(() => user.end());
+    afterAll(async () => {
+      await server?.stop();
+      at?.remove();
+    });
+
+    it(
+      "runs one of five at a time, with rising fences, and loses no update",
+      { timeout: 60_000 },
+      async () => {
+        const counter = file();
+        const log = file();
+        const script = `n=$(cat ${counter} 2>/dev/null || echo 0); echo "in $COORD_FENCE" >> ${log}; sleep 0.1; echo $((n + 1)) > ${counter}; echo out >> ${log}`;
+        const five = Array.from({ length: 5 }, () =>
+          coord(["run", "five", "--wait", "50s", "--", "sh", "-c", script]),
+        );
+        for (const { code, stderr } of await Promise.all(five.map(({ ended }) => ended)))
+          expect([code, stderr]).toEqual([0, ""]);
+        expect(lines(counter)).toEqual(["5"]);
+        const words = lines(log).map((line) => line.split(" ")[0]);
+        expect(words).toEqual(Array.from({ length: 5 }, () => ["in", "out"]).flat());
+        const fences = lines(log)
+          .flatMap((line) => line.split(" ").slice(1))
+          .map(BigInt);
+        expect(fences).toEqual(fences.toSorted((a, b) => (a < b ? -1 : 1)));
+        expect(new Set(fences).size).toBe(5);
+      },
+    );
+
+    it(
+      "ends the command when coord is killed with -9, and the next one gets the lease",
+      { timeout: 60_000 },
+      async () => {
+        const held = file();
+        // A grandchild too, and both deaf to SIGTERM.
+        const script = `trap '' TERM; sh -c 'trap "" TERM; echo $$ >> ${held}; while :; do sleep 0.05; done' & echo $$ >> ${held}; while :; do sleep 0.05; done`;
+        const holder = coord([
+          "run",
+          "kill",
+          "--ttl",
+          "3s",
+          "--kill-after",
+          "500ms",
+          "--",
+          "sh",
+          "-c",
+          script,
+        ]);
+        await expect.poll(() => lines(held).length, { timeout: 20_000 }).toBe(2);
+        const pids = lines(held).map(Number);
+        holder.child.kill("SIGKILL");
+        const killedMs = performance.now();
+        const next = coord(["run", "kill", "--wait", "40s", "--", "sh", "-c", "echo next"]).ended;
+        await Promise.all(pids.map((pid) => gone(pid, 2900)));
+        expect(performance.now() - killedMs).toBeLessThan(3000);
+        expect(await next).toMatchObject({ code: 0, stdout: "next\n" });
+      },
+    );
+
+    it("answers with the signal that ended the command, as shells do, and is free at once", async () => {
+      const held = file();
+      const holder = coord(["run", "child", "--", "sh", "-c", `echo $$ > ${held}; exec sleep 60`]);
+      process.kill(await pidIn(held), "SIGKILL");
+      expect(await holder.ended).toMatchObject({ code: 137, stderr: "" });
+      expect(await coord(["run", "child", "--", "true"]).ended).toMatchObject({ code: 0 });
+    });
+
+    it(
+      "ends the command before the lease when the store is killed: SIGTERM first, then SIGKILL",
+      { timeout: 60_000 },
+      async () => {
+        if (server.faults === undefined) return expect(server.provider).toBe("environment");
+        const held = file();
+        const script = `trap 'echo term >> ${held}' TERM; echo $$ > ${held}; while :; do sleep 0.05; done`;
+        const holder = coord([
+          "run",
+          "store",
+          "--ttl",
+          "3s",
+          "--kill-after",
+          "800ms",
+          "--",
+          "sh",
+          "-c",
+          script,
+        ]);
+        const pid = await pidIn(held);
+        await server.faults.kill();
+        const killedMs = performance.now();
+        try {
+          await expect.poll(() => lines(held).at(-1), { timeout: 20_000, interval: 10 }).toBe("term");
+          const termMs = performance.now();
+          await gone(pid);
+          expect(performance.now() - killedMs).toBeLessThan(3000);
+          expect(performance.now() - termMs).toBeGreaterThan(400);
+          const { code, stderr } = await holder.ended;
+          expect(code).toBe(70);
+          expect(stderr).toContain("lease");
+          // Nobody can be told that it is held, or that it is not.
+          const other = await coord(["run", "store", "--ttl", "3s", "--", "echo", "ran"]).ended;
+          expect(other).toMatchObject({ code: 69, stdout: "" });
+        } finally {
+          await server.faults.restart();
+        }
+      },
+    );
+  });
+});
