@@ -9,6 +9,7 @@ step() { printf '\n== %s\n' "$1"; }
 step "install"
 pnpm install --frozen-lockfile
 sh test-fixtures/install.sh all > /dev/null & servers=$!
+sh scripts/install-tools.sh & tools=$!
 
 step "lint, format, types, unused code"
 pnpm run lint
@@ -19,6 +20,7 @@ pnpm run check:packages
 
 step "servers for the tests"
 wait $servers
+wait $tools
 
 step "tests on Node $(node --version)"
 exec node scripts/tests.mjs

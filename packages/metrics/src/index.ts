@@ -1,0 +1,5 @@
+export { bucketsSeconds, instruments } from "./instruments.ts";
+export type { Instrument } from "./instruments.ts";
+export { observe } from "./observe.ts";
+export type { ObserveOptions, Observing, Recorder } from "./observe.ts";
+export type { Labels, Observation } from "./sources.ts";
