@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { advisoryLock, transaction } from "../src/index.ts";
-import { accounts, balanceOf, flavors, missing, until, useServer } from "./harness.ts";
+import { accounts, balanceOf, missing, until, useServer } from "./harness.ts";
 import type { Strategy } from "./strategies.ts";
 import type { Order, Report } from "./worker-child.ts";
 
@@ -76,7 +76,7 @@ function switches(spans: readonly (readonly (readonly [bigint, bigint])[])[]): n
   return turns.filter(({ worker }, i) => i > 0 && turns[i - 1]?.worker !== worker).length;
 }
 
-for (const flavor of flavors) {
+for (const flavor of ["postgres", "mysql"] as const) {
   describe.skipIf(missing[flavor])(`processes on ${flavor} ${missing[flavor] ?? ""}`, () => {
     const at = useServer(flavor);
     const log: string[] = [];
@@ -165,32 +165,26 @@ for (const flavor of flavors) {
 
     it("killed between statements leave all of a transaction or nothing, and no lock", async () => {
       const table = await accounts(at.db);
-      for (const killAt of [0, 1, 2, 3]) {
+      for (const killAt of [1, 2, 3]) {
         const worker = await startWorker(flavor, at.server.url);
+        worker.tell({ order: "lock", name: "of the dead" });
+        await worker.hear("held");
         worker.tell({ order: "transfer", table });
         for (let step = 0; step <= killAt; step++) {
           expect((await worker.hear("step")).step).toBe(step);
           if (step < killAt) worker.tell({ order: "go on" });
         }
         await worker.kill();
-        // Waits for the rows that the dead process had locked, if the server has not noticed yet.
-        const balances = await transaction(at.db.pool, (session) =>
-          session.fetchAll<{ balance: number }>(
-            `SELECT balance FROM ${table} WHERE id <= 2 ORDER BY id FOR UPDATE`,
+        // Waits for what the dead process had locked, if the server has not noticed yet.
+        const balances = await advisoryLock(at.db.pool, "of the dead", () =>
+          transaction(at.db.pool, (session) =>
+            session.fetchAll<{ balance: number }>(
+              `SELECT balance FROM ${table} WHERE id <= 2 ORDER BY id FOR UPDATE`,
+            ),
           ),
         );
         expect(balances.map(({ balance }) => balance)).toEqual(killAt === 3 ? [90, 110] : [100, 100]);
       }
-    });
-
-    it("killed while they hold an advisory lock leave it free", async () => {
-      const worker = await startWorker(flavor, at.server.url);
-      worker.tell({ order: "lock", name: "of the dead" });
-      await worker.hear("step");
-      await worker.kill();
-      expect(await advisoryLock(at.db.pool, "of the dead", async () => "free", { timeoutMs: 20_000 })).toBe(
-        "free",
-      );
     });
   });
 }

@@ -44,7 +44,8 @@ export async function addOne(
   };
   switch (strategy) {
     case "unlocked":
-      return transaction(pool, readAndWrite);
+      // Above it, PostgreSQL and MariaDB refuse the second write.
+      return transaction(pool, readAndWrite, { isolation: "read committed" });
     case "atomic":
       return transaction(pool, async (session) => {
         await between(0);

@@ -21,6 +21,7 @@ export type Report =
   | { readonly report: "ready" }
   | { readonly report: "read"; readonly balance: number }
   | { readonly report: "step"; readonly step: number }
+  | { readonly report: "held" }
   | { readonly report: "done" }
   /** When each read came in and when its write was about to go out, on the machine's monotonic clock, in ns. */
   | { readonly report: "spans"; readonly spans: readonly (readonly [bigint, bigint])[] };
@@ -73,10 +74,10 @@ async function obey(order: Order): Promise<void> {
       return tell({ report: "step", step: 3 });
     case "lock":
       await advisoryLock(pool, order.name, async () => {
-        tell({ report: "step", step: 0 });
-        await told();
+        tell({ report: "held" });
+        await new Promise(() => {});
       });
-      return tell({ report: "done" });
+      return;
     default:
   }
 }
