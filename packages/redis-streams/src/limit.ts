@@ -1,9 +1,12 @@
 import { setMaxListeners } from "node:events";
 import type { CallOptions } from "@coord/core";
 
+const never = new AbortController().signal;
+setMaxListeners(0, never); // each call under way has one
+
 /** Options of a call of our own, which nobody aborts. */
 export function within(timeoutMs: number): CallOptions {
-  return { signal: new AbortController().signal, timeoutMs };
+  return { signal: never, timeoutMs };
 }
 
 /** Waits for `work`, but not for longer than its caller does; `onGiveUp` gets why an abort came. */

@@ -151,6 +151,10 @@ export function consumerWith<Body>(options: ConsumerOptions<Body>, scripts: Queu
     await end(graceMs);
   }
 
+  function stopOnAbort(): void {
+    void end(defaultGraceMs);
+  }
+
   function enter(as: "running" | "handing out"): void {
     if (ending !== undefined || life === "stopped") throw cause ?? stoppedError();
     if (life === "running" || (life === "handing out" && as === "running")) {
@@ -163,15 +167,14 @@ export function consumerWith<Body>(options: ConsumerOptions<Body>, scripts: Queu
 
   async function run(work: Work<Body>, signal: AbortSignal | undefined): Promise<void> {
     enter("running");
-    const onAbort = (): void => void end(defaultGraceMs);
-    signal?.addEventListener("abort", onAbort, { once: true });
+    signal?.addEventListener("abort", stopOnAbort, { once: true });
     handling.use(work);
     begin();
-    if (signal?.aborted) onAbort();
+    if (signal?.aborted) stopOnAbort();
     try {
       await finished.promise;
     } finally {
-      signal?.removeEventListener("abort", onAbort);
+      signal?.removeEventListener("abort", stopOnAbort);
     }
   }
 

@@ -5,7 +5,7 @@ import type { Teller } from "./events.ts";
 import type { MessageLostReason } from "./lost.ts";
 import type { Settings } from "./options.ts";
 import { ageMs, type Stamp, stamp } from "./stamp.ts";
-import { type Entry, type Steps, tokensPerCall } from "./steps.ts";
+import { type Entry, type Steps, acksPerCall, tokensPerCall } from "./steps.ts";
 
 /** What this consumer has been given and has not settled: it is kept from going idle until it is. */
 export interface Hand {
@@ -144,7 +144,7 @@ export function createHand(
       const batch: Delivery[] = [];
       for (const delivery of waitingForAck.keys()) {
         if (closed || (delivery.lost?.reason === "stale" && repeated.has(delivery))) giveUp(delivery, cause);
-        else if (batch.length < tokensPerCall) batch.push(delivery);
+        else if (batch.push(delivery) === acksPerCall) break;
       }
       if (batch.length === 0) break;
       try {

@@ -77,6 +77,9 @@ export function inSession<Body, Transaction>(
   };
 }
 
+/** Somebody else's for sure, so that there is nothing to acknowledge. */
+const isGone = ({ lost }: Delivery): boolean => lost?.reason === "claimed" || lost?.reason === "acknowledged";
+
 export function createHandling<Body>(parts: HandlingParts<Body>): Handling<Body> {
   const { hand, settings, teller, stopping, onRoom } = parts;
   const { concurrency, codec, schema, claimAfterMs } = settings;
@@ -122,10 +125,6 @@ export function createHandling<Body>(parts: HandlingParts<Body>): Handling<Body>
     });
   }
 
-  function isGone({ lost }: Delivery): boolean {
-    return lost?.reason === "claimed" || lost?.reason === "acknowledged";
-  }
-
   async function acknowledge(delivery: Delivery): Promise<void> {
     if (isGone(delivery)) throw delivery.lost;
     await hand.ackConfirmed(delivery);
@@ -164,9 +163,16 @@ export function createHandling<Body>(parts: HandlingParts<Body>): Handling<Body>
     onRoom();
   }
 
-  async function read(delivery: Delivery): Promise<HandedMessage<Body> | undefined> {
+  /** Without a promise where the schema needs none: there are many messages, and most are small. */
+  function read(delivery: Delivery): HandedMessage<Body> | Promise<HandedMessage<Body>> {
+    const body = validated(schema, codec.decode(delivery.fields));
+    if (!(body instanceof Promise)) return new HandedMessage(desk, delivery, body);
+    return body.then((value) => new HandedMessage(desk, delivery, value));
+  }
+
+  async function readOrBury(delivery: Delivery): Promise<HandedMessage<Body> | undefined> {
     try {
-      return new HandedMessage(desk, delivery, await validated(schema, codec.decode(delivery.fields)));
+      return await read(delivery);
     } catch (error) {
       await parts.outcomes().bury(delivery, "malformed", error);
       return undefined;
@@ -174,27 +180,41 @@ export function createHandling<Body>(parts: HandlingParts<Body>): Handling<Body>
   }
 
   async function handle(delivery: Delivery, { run }: Work<Body>): Promise<void> {
-    const message = await read(delivery);
-    if (message === undefined) return;
+    let message: HandedMessage<Body> | undefined;
     try {
+      const reading = read(delivery);
+      message = reading instanceof Promise ? await reading : reading;
       await run(message);
-    } catch (error) {
-      if (message.verdict === undefined) {
-        tellHandled(message, { error });
-        return await parts.outcomes().fail(delivery, error);
-      }
-    }
-    if (message.verdict === undefined) {
+      if (message.verdict !== undefined) return await afterVerdict(message, message.verdict);
       message.verdict = { says: "done" };
       tellHandled(message, undefined);
       // What is done is acknowledged whatever the clock says: the count decides whether it may be.
       if (!isGone(delivery)) hand.ack(delivery);
-    } else if (message.verdict.says === "done") tellHandled(message, undefined);
-    else await settle(message, message.verdict);
+    } catch (error) {
+      await afterFailure(delivery, message, error);
+    } finally {
+      free(delivery);
+    }
+  }
+
+  async function afterFailure(
+    delivery: Delivery,
+    message: HandedMessage<Body> | undefined,
+    error: unknown,
+  ): Promise<void> {
+    if (message === undefined) return await parts.outcomes().bury(delivery, "malformed", error);
+    if (message.verdict !== undefined) return await afterVerdict(message, message.verdict);
+    tellHandled(message, { error });
+    await parts.outcomes().fail(delivery, error);
+  }
+
+  async function afterVerdict(message: HandedMessage<Body>, verdict: Verdict): Promise<void> {
+    if (verdict.says === "done") tellHandled(message, undefined);
+    else await settle(message, verdict);
   }
 
   async function handOver(delivery: Delivery, taker: Taker<Body>): Promise<void> {
-    const message = await read(delivery);
+    const message = await readOrBury(delivery);
     if (message === undefined) takers.unshift(taker);
     else if (taker(message)) return;
     else queue.unshift(delivery);
@@ -216,7 +236,7 @@ export function createHandling<Body>(parts: HandlingParts<Body>): Handling<Body>
     if (!delivery.isHeld(claimAfterMs)) return hand.lose(delivery, "stale");
     if (running.has(delivery.id)) return void parked.set(delivery.id, delivery);
     running.set(delivery.id, delivery);
-    if (work !== undefined) void handle(delivery, work).finally(() => free(delivery));
+    if (work !== undefined) void handle(delivery, work);
     else {
       const taker = takers.shift();
       if (taker !== undefined) void handOver(delivery, taker);

@@ -69,6 +69,7 @@ export interface Steps {
 
 /** Larger calls would keep the server from others for longer than a few milliseconds. */
 export const tokensPerCall = 200;
+export const acksPerCall = 500;
 const callMs = 5000;
 
 function integer(value: unknown): number {
@@ -76,10 +77,19 @@ function integer(value: unknown): number {
   throw strangeReply("an integer");
 }
 
+const isText = (value: unknown): value is string => typeof value === "string";
+
+/** Looked at in place: there are many. */
+function texts(value: unknown): Fields {
+  const all = list(value);
+  if (all.every(isText)) return all;
+  throw strangeReply("a list of texts");
+}
+
 /** Entries that a script or a read answered, `{id, count, fields}` or `{id, fields}`. */
 const entryOf = (row: unknown): Entry => {
   const [id, attempt, fields] = list(row);
-  return { id: text(id), attempt: integer(attempt), fields: list(fields).map(text) };
+  return { id: text(id), attempt: integer(attempt), fields: texts(fields) };
 };
 
 const reasons: readonly DeadReason[] = ["deliveries", "trimmed"];
@@ -96,8 +106,24 @@ export function newEntries(reply: unknown): Entry[] {
   if (reply === null) return [];
   return list(list(list(reply)[0])[1]).map((row) => {
     const [id, fields] = list(row);
-    return { id: text(id), attempt: 1, fields: list(fields).map(text) };
+    return { id: text(id), attempt: 1, fields: texts(fields) };
   });
+}
+
+/** The same number of times in a row: `count n id1 .. idn`, and so on. */
+function inRuns(tokens: readonly Token[]): Argument[] {
+  const args: Argument[] = [];
+  let head = 0;
+  let attempt = 0;
+  for (const token of tokens) {
+    if (token.attempt !== attempt || head === 0) {
+      attempt = token.attempt;
+      head = args.push(attempt, 0) - 1;
+    }
+    args.push(token.id);
+    args[head] = args.length - 1 - head;
+  }
+  return args;
 }
 
 const flat = (tokens: readonly Token[]): Argument[] => tokens.flatMap(({ id, attempt }) => [id, attempt]);
@@ -117,11 +143,12 @@ export function createSteps(commands: Commands, settings: Settings<unknown>, scr
   async function each<Answer>(
     tokens: readonly Token[],
     script: Script,
-    first: readonly Argument[],
+    args: readonly Argument[],
     meaning: Readonly<Record<number, Answer>>,
     timeoutMs?: number,
   ): Promise<Answer[]> {
-    const answers = list(await run(script, [stream], [...first, ...flat(tokens)], timeoutMs));
+    const reply = await run(script, [stream], args, timeoutMs);
+    const answers = typeof reply === "number" ? Array.from(tokens, () => reply) : list(reply);
     if (answers.length !== tokens.length) throw strangeReply("one answer for each message");
     return answers.map((answer) => {
       const means = meaning[integer(answer)];
@@ -152,7 +179,7 @@ export function createSteps(commands: Commands, settings: Settings<unknown>, scr
       }
     },
     ack: (tokens) =>
-      each(tokens, scripts.ack, [group, consumer, deletes], {
+      each(tokens, scripts.ack, [group, consumer, deletes, ...inRuns(tokens)], {
         0: "claimed",
         1: "acked",
         2: "acknowledged",
@@ -161,7 +188,7 @@ export function createSteps(commands: Commands, settings: Settings<unknown>, scr
       each(
         tokens,
         scripts.refresh,
-        [group, consumer],
+        [group, consumer, ...flat(tokens)],
         { 0: "claimed", 1: "held", 2: "acknowledged", 3: "trimmed" },
         timeoutMs,
       ),
