@@ -135,8 +135,16 @@ export function obtain(keepers: Keepers, spec: AcquireSpec): Promise<Obtained> {
 }
 
 /** One question, with time for one repeat should its answer be lost. */
-function tryOnce(keepers: Keepers, spec: AcquireSpec, context: AcquireEvent): Promise<Obtained> {
-  return attempt(keepers, spec, keepers.clock.now() + 2 * callLimitMs(spec.ttlMs), context);
+async function tryOnce(keepers: Keepers, spec: AcquireSpec, context: AcquireEvent): Promise<Obtained> {
+  const { clock, namespace } = keepers;
+  const name = storedName(namespace, spec.kind, spec.key);
+  const knownHeld = spec.kind === "lease" && spec.from === undefined ? keepers.knownHeld : undefined;
+  const refused = knownHeld?.find(name);
+  if (refused !== undefined) return { refused };
+  const askedAt = clock.now();
+  const obtained = await attempt(keepers, spec, askedAt + 2 * callLimitMs(spec.ttlMs), context);
+  knownHeld?.note(name, obtained.holding === undefined ? obtained.refused : undefined, askedAt);
+  return obtained;
 }
 
 async function waitInLine(keepers: Keepers, spec: AcquireSpec, context: AcquireEvent): Promise<Obtained> {

@@ -27,6 +27,13 @@ export interface CoordinatorOptions {
   holder?: string | undefined;
   /** Refuse to acquire while this host's clock and the store's differ by more. @default off */
   maxClockOffsetMs?: number | undefined;
+  /**
+   * Remember for how long a name is held that was refused, and let `tryAcquire` and `tryWithLease` answer so
+   * again without a request until then: where each request is paid for. A holder that releases early is
+   * noticed that much later, so this is for work that need not follow at once; what waits always asks.
+   * @default false
+   */
+  rememberHeld?: boolean | undefined;
   /** Delete records past their time in the background. @default true */
   cleanUp?: boolean | undefined;
   /** Clock, timers and randomness, for simulations. @default the system's */

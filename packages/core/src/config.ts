@@ -40,7 +40,7 @@ const known: Readonly<Record<string, { package: string; factory: string }>> = {
   "redis+cluster": { package: "@coord/redis-streams", factory: "redisStreamsBackend" },
 };
 
-const configKeys = ["url", "namespace", "defaults", "holder", "maxClockOffsetMs", "cleanUp"];
+const configKeys = ["url", "namespace", "defaults", "holder", "maxClockOffsetMs", "rememberHeld", "cleanUp"];
 
 /**
  * A coordinator from a URL, an object, or the environment's `COORD_URL` (and `COORD_NAMESPACE`). Throws

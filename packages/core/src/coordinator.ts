@@ -28,6 +28,7 @@ import { show } from "./json.ts";
 import { decodeCheckpoint, decodeHandOver, LeaseHandle } from "./lease.ts";
 import type { Lease } from "./lease.ts";
 import { createExecutions } from "./executions.ts";
+import { createKnownHeld } from "./known-held.ts";
 import { createLine } from "./line.ts";
 import { createOnce } from "./once.ts";
 import type { OnceParts } from "./once.ts";
@@ -72,6 +73,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     "defaults",
     "holder",
     "maxClockOffsetMs",
+    "rememberHeld",
     "cleanUp",
     "host",
   ]);
@@ -92,6 +94,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     renewer: createRenewer(runtime),
     line: createLine(),
     holdings: createRegister<Holding>(),
+    knownHeld: options.rememberHeld === true ? createKnownHeld(runtime.clock, holder) : undefined,
   };
   const contexts = createContexts();
   const elections = createRegister<Election>();
@@ -326,6 +329,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
             : ({ outcome: "moved", record } as const);
         if (result.outcome === "overruled") {
           keepers.line.ended(name);
+          keepers.knownHeld?.forget(name);
           return { fence: result.fence };
         }
         const found =

@@ -6,6 +6,7 @@ import { LeaseLostError, UnavailableError } from "./errors.ts";
 import type { LostReason } from "./errors.ts";
 import { holdChannel, notice } from "./events.ts";
 import type { EventBase, HoldEvent } from "./events.ts";
+import type { KnownHeld } from "./known-held.ts";
 import type { Line } from "./line.ts";
 import { renewEveryMs } from "./renewer.ts";
 import type { Renewable, Renewer } from "./renewer.ts";
@@ -19,6 +20,8 @@ export interface Keepers extends Runtime {
   readonly line: Line;
   /** What is held now; a close ends it. */
   readonly holdings: Register<Holding>;
+  /** Absent unless somebody asked for it. */
+  readonly knownHeld?: KnownHeld | undefined;
 }
 
 export interface Granted {
@@ -86,10 +89,11 @@ export class Holding implements Renewable, Timed {
 
   /** Begins to renew and to watch the deadline; false if it is too late already. */
   start(): boolean {
-    const { clock, deadlines, renewer, holdings, line } = this.#keepers;
+    const { clock, deadlines, renewer, holdings, line, knownHeld } = this.#keepers;
     if (clock.now() >= this.#validUntil) return false;
     holdings.add(this);
     line.held(this.granted.grant.name);
+    knownHeld?.forget(this.granted.grant.name);
     deadlines.add(this);
     if (this.granted.renews !== false) renewer.add(this);
     holdChannel.start.publish(this.#event);

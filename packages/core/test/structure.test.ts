@@ -17,6 +17,7 @@ const order = [
   "call",
   "register",
   "deadline",
+  "known-held",
   "line",
   "renewer",
   "holding",
