@@ -60,8 +60,10 @@ afterAll(() => {
   for (const child of workers) child.kill("SIGKILL");
 });
 
+type Span = readonly [from: bigint, to: bigint];
+
 /** How many pairs of spans of different processes have a moment in common. */
-function overlaps(spans: readonly (readonly (readonly [bigint, bigint])[])[]): number {
+function overlaps(spans: readonly (readonly Span[])[]): number {
   const all = spans.flatMap((own, worker) => own.map(([from, to]) => ({ worker, from, to })));
   return all.filter((a, i) =>
     all.slice(i + 1).some((b) => a.worker !== b.worker && a.from < b.to && b.from < a.to),
@@ -69,7 +71,7 @@ function overlaps(spans: readonly (readonly (readonly [bigint, bigint])[])[]): n
 }
 
 /** How often the turn passed from one process to another. */
-function switches(spans: readonly (readonly (readonly [bigint, bigint])[])[]): number {
+function switches(spans: readonly (readonly Span[])[]): number {
   const turns = spans
     .flatMap((own, worker) => own.map(([from]) => ({ worker, from })))
     .toSorted((a, b) => (a.from < b.from ? -1 : 1));
@@ -151,15 +153,23 @@ for (const flavor of ["postgres", "mysql"] as const) {
 
     for (const strategy of ["unlocked", "atomic", "row lock", "advisory lock", "occ"] as const) {
       const keeps = strategy === "unlocked" ? "loses some" : "keeps all";
-      it(`${strategy} ${keeps} of ${2 * rounds} competing additions`, async () => {
+      it(`${strategy} ${keeps} of the competing additions`, async () => {
         const table = await accounts(at.db);
-        for (const worker of [a, b]) worker.tell({ order: "add many", table, strategy, rounds });
-        const spans = [(await a.hear("spans")).spans, (await b.hear("spans")).spans];
-        const added = ((await balanceOf(at.db, table)) ?? 0) - 100;
         const isExclusive = strategy === "row lock" || strategy === "advisory lock";
-        expect(overlaps(spans) === 0, "nobody is between read and write while another is").toBe(isExclusive);
+        const spans: [Span[], Span[]] = [[], []];
+        let asked = 0;
+        // A busy machine may run one after the other; only where they met does the count say anything.
+        const haveMet = (): boolean => switches(spans) > 1 && (isExclusive || overlaps(spans) > 0);
+        for (let run = 0; run < 20 && !haveMet(); run++) {
+          for (const worker of [a, b]) worker.tell({ order: "add many", table, strategy, rounds });
+          asked += 2 * rounds;
+          spans[0].push(...(await a.hear("spans")).spans);
+          spans[1].push(...(await b.hear("spans")).spans);
+        }
         expect(switches(spans), "they took turns").toBeGreaterThan(1);
-        expect(added === 2 * rounds, `${added} were added`).toBe(strategy !== "unlocked");
+        expect(overlaps(spans) === 0, "nobody is between read and write while another is").toBe(isExclusive);
+        const added = ((await balanceOf(at.db, table)) ?? 0) - 100;
+        expect(added === asked, `${added} of ${asked} were added`).toBe(strategy !== "unlocked");
       });
     }
 

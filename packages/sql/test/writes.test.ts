@@ -1,11 +1,15 @@
-import { isCoordError, StaleFenceError } from "@coord/core";
+import { type Backend, createCoordinator, isCoordError, StaleFenceError } from "@coord/core";
+import { mysqlBackend } from "@coord/mysql";
+import { postgresBackend } from "@coord/postgres";
 import { describe, expect, it } from "vitest";
 import {
   ConflictError,
+  type Fenced,
   fencedUpdate,
   fencedUpsert,
   insertIdempotent,
   occUpdate,
+  type SqlPool,
   transaction,
   withOccRetry,
 } from "../src/index.ts";
@@ -20,6 +24,9 @@ import {
   until,
   useServer,
 } from "./harness.ts";
+
+const backendOn = (pool: SqlPool): Backend =>
+  "totalCount" in pool ? postgresBackend({ client: pool as never }) : mysqlBackend({ client: pool as never });
 
 interface Account {
   readonly balance: number;
@@ -315,6 +322,24 @@ for (const flavor of flavors) {
       expect(await at.db.query(`SELECT id, name, CAST(fence AS char(1)) AS fence FROM ${table}`)).toEqual([
         { id: 1, name: "taken", fence: "0" },
       ]);
+    });
+
+    it("a holder that lost its lease is refused once the next one has written", async () => {
+      const table = await accounts(at.db);
+      const coord = createCoordinator({ backend: backendOn(at.db.pool), namespace: "sql" });
+      await coord.setup();
+      const write = (holder: Fenced, balance: number): Promise<void> =>
+        transaction(at.db.pool, (session) =>
+          fencedUpdate(session, holder, table, { where: { id: 1 }, set: { balance } }),
+        );
+      const first = await coord.acquire("account:1");
+      await write(first, 1);
+      // An operator frees it while the first is still at work.
+      await coord.breakLease("account:1", { fence: first.fence, by: "test", now: true });
+      await coord.withLease("account:1", (second) => write(second, 2));
+      expect(await caught(write(first, 3))).toBeInstanceOf(StaleFenceError);
+      expect(await balanceOf(at.db, table)).toBe(2);
+      await coord.close({ graceMs: 0 }); // the first handle does not know yet
     });
 
     it("of two holders at once, the newer one's write stays, whoever comes first", async () => {
