@@ -57,8 +57,7 @@ const kills = ofProcess("kill", (random, { ttlMs }) => {
   const backMs = upTo(random, 3 * ttlMs);
   return {
     describe: `killed, back after ${ms(backMs)}`,
-    start({ world, held }, process) {
-      for (const one of held) if (one.acquisition.process === process) held.delete(one);
+    start({ world }, process) {
       process.kill();
       world.after(backMs, () => process.start());
     },

@@ -1,4 +1,4 @@
-import type { Backend, RenewOutcome, Subscription } from "@coord/core";
+import type { Backend, ReleaseRequest, ReleaseResult, RenewOutcome, Subscription } from "@coord/core";
 import type { Core } from "./core.ts";
 import type { SimProcess } from "./process.ts";
 import { createRandom } from "./random.ts";
@@ -37,12 +37,22 @@ export interface NetworkOptions {
 
 export interface Link {
   readonly backend: Backend;
+  /** A transaction on a connection of its own: a message that is lost breaks it. */
+  begin(): Session;
   /** Nothing gets through until then, in true time. */
   cutUntil: number;
   /** Every answer takes that much longer, in milliseconds. */
   lagMs: number;
   /** Tells the subscribers that their connection went down or came back. */
   wakeAll(): void;
+}
+
+/** A transaction as its client has it. */
+export interface Session {
+  release(request: ReleaseRequest): Promise<ReleaseResult>;
+  /** Rejects where nobody knows whether it was committed; false if it was rolled back. */
+  commit(onCommitted: () => void): Promise<boolean>;
+  rollback(): void;
 }
 
 /** The way between one process and the store, which loses, doubles, delays and reorders. */
@@ -71,7 +81,7 @@ export function createLink(
   function exchange<Result>(
     what: string,
     apply: (sender: Sender) => Promise<Result>,
-    once = false,
+    { once = false, duplicates = true }: { once?: boolean; duplicates?: boolean } = {},
   ): Promise<Result> {
     messages += 1;
     const message = messages;
@@ -143,8 +153,8 @@ export function createLink(
       }
       if (lateThere > 0) trouble(world.now() + lateThere);
       world.after(there + lateThere, () => arrive(true));
-      if (fate.duplicate && !once) {
-        trouble(world.now() + lateAgain);
+      if (fate.duplicate && duplicates && !once) {
+        trouble(world.now() + again + lateThere + lateAgain);
         world.after(again + lateThere + lateAgain, () => {
           world.note(() => `${name}: arrives again`);
           arrive(false);
@@ -238,12 +248,64 @@ export function createLink(
         return exchange(
           `watch ${keyOf(name.key)}`,
           () => subscribe((wake) => store.watch(name, wake), onWake, born),
-          true,
+          { once: true },
         );
       },
     }),
   };
-  return Object.assign(link, { backend });
+  function begin(): Session {
+    const transaction = store.begin({ name: process.name, sentAt: world.now() });
+    const { life } = process;
+    const random = createRandom(seed, "transaction", index * 1_000_000 + messages);
+    const drop = (): void => world.after(random.next() * ttlMs, () => transaction.rollback());
+    process.onDeath(drop);
+    /** As drivers do: no answer in time, and the connection is given up. */
+    async function answered<Result>(exchanged: Promise<Result>): Promise<Result> {
+      const late = process.sleep(ttlMs / 2).then((): never => {
+        throw new Error("connection lost");
+      });
+      try {
+        return await Promise.race([exchanged, late]);
+      } catch (error) {
+        drop();
+        throw error;
+      }
+    }
+    return {
+      release: (request) =>
+        answered(
+          exchange(
+            `release ${keyOf(request.name.key)} in a transaction`,
+            () => transaction.release(request),
+            {
+              duplicates: false,
+            },
+          ),
+        ),
+      commit: (onCommitted) =>
+        answered(
+          exchange(
+            "commit",
+            async () => {
+              const committed = transaction.open;
+              const done = transaction.commit();
+              if (committed) onCommitted();
+              return await done;
+            },
+            { duplicates: false },
+          ),
+        ),
+      rollback() {
+        if (process.life !== life) return;
+        exchange("rollback", async () => transaction.rollback(), { duplicates: false }).catch(
+          () => undefined,
+        );
+        drop();
+      },
+    };
+  }
+
+  return Object.assign(link, { backend, begin });
 }
 
 const keyOf = (stored: string): string => stored.slice(stored.indexOf("\u001F") + 1);

@@ -1,4 +1,4 @@
-import { actors } from "./actors/index.ts";
+import { themes } from "./actors/index.ts";
 import { prober } from "./actors/prober.ts";
 import { faults } from "./faults.ts";
 import type { NetworkFaults } from "./network.ts";
@@ -101,6 +101,7 @@ export function drawPlan(seed: number): Plan {
   const shape = drawShape(seed);
   const random = createRandom(seed, "mix");
   const scripts: Script[] = [];
+  const actors = random.pick(themes);
   const users = random.int(2, 8);
   for (let i = 0; i < users; i += 1) {
     const own = createRandom(seed, "user", i);

@@ -30,6 +30,8 @@ export interface SimProcess {
   block(forMs: number): void;
   kill(): void;
   start(): void;
+  /** Runs whenever it is killed. */
+  onKill(listener: () => void): void;
   /** Runs once, when this life of the process ends. */
   onDeath(listener: () => void): void;
 }
@@ -107,6 +109,7 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
     },
   };
   let deathListeners: (() => void)[] = [];
+  const killListeners: (() => void)[] = [];
 
   const self: SimProcess = {
     name,
@@ -146,7 +149,7 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
       life += 1;
       blockedUntil = 0;
       self.troubledAt = world.now();
-      for (const listener of deathListeners) listener();
+      for (const listener of [...deathListeners, ...killListeners]) listener();
       deathListeners = [];
     },
     start() {
@@ -154,6 +157,7 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
       self.troubledAt = world.now();
       coordinator = options.createCoordinator(host, life);
     },
+    onKill: (listener) => void killListeners.push(listener),
     onDeath: (listener) => void deathListeners.push(listener),
   };
   return self;

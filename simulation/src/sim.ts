@@ -1,4 +1,5 @@
-import type { Lease } from "@coord/core";
+import type { Execution, Grant, Lease, OnceResult } from "@coord/core";
+import type { Book, OnceCall, Run } from "./book.ts";
 import type { Core } from "./core.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Link } from "./network.ts";
@@ -26,13 +27,26 @@ export interface Acquisition {
   readonly over: { how: string };
 }
 
-/** A lease in the hands of a user. */
-export interface HeldLease {
-  readonly lease: Lease;
-  readonly acquisition: Acquisition;
+/** What a process holds and believes in: a lease, the claim of an execution, a term. */
+export interface Handle {
+  /** Whose it is, as the store sees it. */
+  readonly holder: string;
+  readonly process: SimProcess;
+  readonly life: number;
+  /** As the store knows it. */
+  readonly id: string;
+  readonly ttlMs: number;
+  readonly askedAt: number;
+  readonly grant: Pick<Grant, "grantId" | "fence">;
   /** Read once, as users do. */
   readonly signal: AbortSignal;
-  readonly since: number;
+  assertHeld(): void;
+}
+
+/** A lease in the hands of a user. */
+export interface HeldLease extends Handle {
+  readonly lease: Lease;
+  readonly acquisition: Acquisition;
   /** Left to somebody else on purpose: detached, or to lapse. */
   left: boolean;
 }
@@ -43,15 +57,28 @@ export interface Observer {
   asked?(acquisition: Acquisition): void;
   leased?(held: HeldLease): void;
   /** `assertHeld` passed at this instant. */
-  asserted?(held: HeldLease): void;
+  asserted?(held: Handle): void;
   /** `assertHeld` threw, or the signal aborted, though its user had not ended it. */
-  lost?(held: HeldLease, reason: string): void;
+  lost?(held: Handle, reason: string): void;
   saved?(held: HeldLease, number: number): void;
   released?(held: HeldLease): void;
   /** The user of the acquisition wants nothing any more. */
   over?(acquisition: Acquisition): void;
   /** Its call failed with an error of that code. */
   failed?(acquisition: Acquisition, code: string): void;
+  /** A function begins under `once`. */
+  began?(run: Run, execution: Execution): void;
+  /** A probe is asked about the run under that fence. */
+  probed?(call: OnceCall, fence: bigint): void;
+  /** What the function does in the world is done. */
+  effect?(run: Run): void;
+  /** A call of `once` came back, with an answer or an error. */
+  answered?(
+    call: OnceCall,
+    outcome: { readonly result: OnceResult<unknown> } | { readonly error: unknown },
+  ): void;
+  /** An operator's decision came back. */
+  resolved?(by: string, id: string, error: unknown): void;
   /** The faults are over and all that users wanted is done. */
   settled?(): void;
   /** All coordinators are closed as well. */
@@ -68,7 +95,11 @@ export interface Sim {
   readonly links: readonly Link[];
   readonly ledger: Ledger;
   readonly acquisitions: Acquisition[];
-  readonly held: Set<HeldLease>;
+  readonly held: Set<Handle>;
+  /** Users that have not come to their end. */
+  readonly busy: Set<{ readonly process: SimProcess; readonly life: number }>;
+  /** What was done under `once`, by what those who did it say. */
+  readonly book: Book;
   tell(event: keyof Observer, call: (observer: Observer) => void): void;
   violate(rule: string, what: string): void;
 }

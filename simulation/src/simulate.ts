@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { soundCore } from "./core.ts";
 import type { Core } from "./core.ts";
 import { invariants } from "./invariants/index.ts";
+import { createBook } from "./book.ts";
 import { createLedger } from "./ledger.ts";
 import { createMachine } from "./machine.ts";
 import { createLink } from "./network.ts";
@@ -76,6 +77,8 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
     ledger,
     acquisitions: [],
     held: new Set(),
+    busy: new Set(),
+    book: createBook(),
     tell(_event, call) {
       for (const observer of observers) call(observer);
     },
@@ -118,6 +121,9 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
       faults: shape.network,
       calmAt: shape.chaosMs,
     });
+    process.onKill(() => {
+      for (const one of sim.held) if (one.process === process) sim.held.delete(one);
+    });
     processes.push(process);
     links.push(link);
     process.start();
@@ -159,9 +165,7 @@ function idle(sim: Sim): boolean {
   const { world, shape } = sim;
   if (world.now() < shape.chaosMs + 6 * shape.ttlMs + 1000) return false;
   if (sim.held.size > 0) return false;
-  return sim.acquisitions.every(
-    ({ settledAt, process, life }) => settledAt !== undefined || process.life !== life,
-  );
+  return [...sim.busy].every(({ process, life }) => process.life !== life);
 }
 
 function describeStep(step: Parameters<NonNullable<Observer["step"]>>[0]): string {

@@ -56,12 +56,24 @@ export interface Sender {
   readonly sentAt: number;
 }
 
+/** The contract's release as a part of a caller's transaction. */
+export interface Transaction {
+  /** Whether it may still commit. */
+  readonly open: boolean;
+  release(request: ReleaseRequest): Promise<ReleaseResult>;
+  /** False if it was rolled back before. */
+  commit(): Promise<boolean>;
+  rollback(): void;
+}
+
 /** The memory backend with a clock of its own, row locks, restarts and an onlooker. */
 export interface Store {
   readonly backend: Backend;
   /** The store's clock in milliseconds since 1970. */
   nowMs(): number;
   stepClock(byMs: number): void;
+  /** When its clock was last set. */
+  steppedAt: number;
   /** When a fault last touched the store, in true time. */
   troubledAt: number;
   /** When its clock was last set forward. */
@@ -75,6 +87,8 @@ export interface Store {
   overrule(request: OverruleRequest, sender: Sender): Promise<OverruleResult>;
   prune(limit: number, sender: Sender): Promise<number>;
   watch(name: Name, onWake: () => void): Promise<Subscription>;
+  /** A transaction of somebody's own, which holds the record from its release to its end. */
+  begin(sender: Sender): Transaction;
   /** A transaction holds the record: renewals are unknown at once, all else waits. */
   lock(id: string, forMs: number): void;
   /** Until then nobody gets through to it. */
@@ -91,12 +105,12 @@ export function createStore(world: World, core: Core, rate: number): Store {
   const startMs = 1_700_000_000_000;
   let offsetMs = 0;
   const nowMs = (): number => startMs + world.now() * rate + offsetMs;
-  const backend = core.memoryBackend({
-    store: memory,
-    nowUs: () => BigInt(Math.floor(nowMs() * 1000)),
-  });
+  const nowUs = (): bigint => BigInt(Math.floor(nowMs() * 1000));
+  const backend = core.memoryBackend({ store: memory, nowUs });
   const listeners: ((step: Step) => void)[] = [];
   const lockedUntil = new Map<string, number>();
+  /** Who waits for the end of the transaction that holds a record. */
+  const inTransaction = new Map<string, (() => void)[]>();
 
   const peek = (id: string): LeaseRecord | undefined => memory.records.get(id);
 
@@ -119,8 +133,16 @@ export function createStore(world: World, core: Core, rate: number): Store {
     });
   }
 
+  const isLocked = (id: string): boolean => inTransaction.has(id) || (lockedUntil.get(id) ?? 0) > world.now();
+
   /** Waits as long as a transaction holds the record. */
   function unlocked<Result>(name: Name, run: () => Promise<Result>): Promise<Result> {
+    const ended = inTransaction.get(idOf(name));
+    if (ended !== undefined) {
+      return new Promise((resolve, reject) => {
+        ended.push(() => void unlocked(name, run).then(resolve, reject));
+      });
+    }
     const until = lockedUntil.get(idOf(name)) ?? 0;
     if (until <= world.now()) return run();
     return new Promise((resolve, reject) => {
@@ -131,8 +153,10 @@ export function createStore(world: World, core: Core, rate: number): Store {
   const store: Store = {
     backend,
     nowMs,
+    steppedAt: -Infinity,
     stepClock(byMs) {
       offsetMs += byMs;
+      store.steppedAt = world.now();
     },
     troubledAt: -Infinity,
     setForwardAt: -Infinity,
@@ -153,7 +177,7 @@ export function createStore(world: World, core: Core, rate: number): Store {
         ),
       ),
     async renew(request, sender) {
-      if ((lockedUntil.get(idOf(request.name)) ?? 0) > world.now()) return "unknown";
+      if (isLocked(idOf(request.name))) return "unknown";
       return observed(
         request.name,
         sender,
@@ -203,6 +227,53 @@ export function createStore(world: World, core: Core, rate: number): Store {
       const { watch } = backend;
       if (watch === undefined) throw new Error("The memory backend offers no watch any more.");
       return watch(name, onWake, noOptions);
+    },
+    begin(sender) {
+      let pending: ReleaseRequest | undefined;
+      let open = true;
+      const end = (): void => {
+        open = false;
+        store.troubledAt = Math.max(store.troubledAt, world.now());
+        if (pending === undefined) return;
+        const id = idOf(pending.name);
+        const waiting = inTransaction.get(id) ?? [];
+        inTransaction.delete(id);
+        for (const goOn of waiting) goOn();
+      };
+      return {
+        get open() {
+          return open;
+        },
+        release: (request) =>
+          unlocked(request.name, async () => {
+            const id = idOf(request.name);
+            const { result } = core.transitions.release(peek(id) ?? null, request, nowUs());
+            if (!open || result.outcome === "lost" || result.record !== undefined) return result;
+            pending = request;
+            inTransaction.set(id, []);
+            store.troubledAt = Math.max(store.troubledAt, world.now());
+            return result;
+          }),
+        async commit() {
+          if (!open) return false;
+          const request = pending;
+          const done =
+            request &&
+            observed(
+              request.name,
+              sender,
+              () => backend.release(request, noOptions),
+              (base, result) => ({ ...base, op: "release", request, result }),
+            );
+          // What waits for the lock comes after the commit.
+          await done;
+          end();
+          return true;
+        },
+        rollback() {
+          if (open) end();
+        },
+      };
     },
     lock(id, forMs) {
       lockedUntil.set(id, Math.max(lockedUntil.get(id) ?? 0, world.now() + forMs));

@@ -1,7 +1,7 @@
 import type { Lease } from "@coord/core";
 import type { SimProcess } from "./process.ts";
 import type { Script } from "./plan.ts";
-import type { Acquisition, HeldLease, Sim } from "./sim.ts";
+import type { Acquisition, Handle, HeldLease, Sim } from "./sim.ts";
 import { idOf } from "./store.ts";
 
 /** What a user of the library does, told to the invariants on the way. */
@@ -9,12 +9,14 @@ export interface User {
   readonly sim: Sim;
   readonly process: SimProcess;
   readonly label: string;
+  /** For what the store shall know it by. */
+  newLabel(): string;
   ask(key: string, options: { ttlMs: number; waitMs: number }): Acquisition;
   got(acquisition: Acquisition, lease: Lease): HeldLease;
   /** Whether `assertHeld` passes. */
-  check(held: HeldLease): boolean;
+  check(held: Handle): boolean;
   /** Holds it for that long with a look every now and then; false as soon as it is lost. */
-  hold(held: HeldLease, forMs: number, everyMs: number): Promise<boolean>;
+  hold(held: Handle, forMs: number, everyMs: number): Promise<boolean>;
   save(held: HeldLease): Promise<void>;
   release(held: HeldLease, dispose: boolean): Promise<void>;
   /** The user wants nothing of it any more. */
@@ -48,10 +50,13 @@ function createUser(sim: Sim, process: SimProcess, label: string): User {
     sim,
     process,
     label,
-    ask(key, { ttlMs, waitMs }) {
+    newLabel() {
       userCount += 1;
+      return `${label} ${userCount}`;
+    },
+    ask(key, { ttlMs, waitMs }) {
       const acquisition: Acquisition = {
-        holder: `${label} ${userCount}`,
+        holder: user.newLabel(),
         process,
         life: process.life,
         id: idOf({ namespace: "default", key: `l\u001F${key}` }),
@@ -69,7 +74,21 @@ function createUser(sim: Sim, process: SimProcess, label: string): User {
       return acquisition;
     },
     got(acquisition, lease) {
-      const held = { lease, acquisition, signal: lease.signal, since: world.now(), left: false };
+      const { holder, id, ttlMs, askedAt } = acquisition;
+      const held = {
+        holder,
+        process,
+        life: acquisition.life,
+        id,
+        ttlMs,
+        askedAt,
+        lease,
+        acquisition,
+        grant: lease.grant,
+        signal: lease.signal,
+        left: false,
+        assertHeld: () => lease.assertHeld(),
+      };
       acquisition.settledAt = world.now();
       acquisition.held = held;
       sim.held.add(held);
@@ -79,11 +98,11 @@ function createUser(sim: Sim, process: SimProcess, label: string): User {
     },
     check(held) {
       try {
-        held.lease.assertHeld();
+        held.assertHeld();
       } catch (error) {
         user.expect(error);
         const reason = error instanceof Error && "reason" in error ? String(error.reason) : "unknown";
-        world.note(() => `${held.acquisition.holder} lost it: ${reason}`);
+        world.note(() => `${held.holder} lost it: ${reason}`);
         if (sim.held.has(held)) sim.tell("lost", (observer) => observer.lost?.(held, reason));
         return false;
       }
@@ -164,7 +183,11 @@ export function userScript(
       process?.deliver(() => {
         if (process.coordinator === undefined) return;
         const user = createUser(sim, process, name);
-        run(user, process.coordinator).catch((error: unknown) => user.expect(error));
+        const busy = { process, life: process.life };
+        sim.busy.add(busy);
+        run(user, process.coordinator)
+          .catch((error: unknown) => user.expect(error))
+          .finally(() => sim.busy.delete(busy));
       });
     },
   };

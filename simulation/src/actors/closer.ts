@@ -19,15 +19,14 @@ export const closer: Kind = {
         await coordinator.close({ graceMs });
         sim.world.note(() => `${process.name} is closed`);
         for (const held of sim.held) {
-          if (held.acquisition.process === process && held.acquisition.life === life && !held.signal.aborted)
+          if (held.process === process && held.life === life && !held.signal.aborted)
             sim.violate(
               "14 endings",
-              `${process.name} closed, but the signal of ${held.acquisition.holder} did not abort`,
+              `${process.name} closed, but the signal of ${held.holder} did not abort`,
             );
         }
         // What the old process still does in vain must not touch the new one, which is a process of its own.
         await process.sleep(1);
-        for (const held of sim.held) if (held.acquisition.process === process) sim.held.delete(held);
         process.kill();
         process.start();
       },

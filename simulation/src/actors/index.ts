@@ -1,15 +1,17 @@
 import type { Kind } from "../plan.ts";
+import { aftermath } from "./aftermath.ts";
 import { callback } from "./callback.ts";
 import { breaker } from "./breaker.ts";
 import { closer } from "./closer.ts";
 import { handOver } from "./hand-over.ts";
 import { janitor } from "./janitor.ts";
+import { operator } from "./operator.ts";
+import { payer } from "./payer.ts";
 import { rivals } from "./rivals.ts";
 import { sealed } from "./sealed.ts";
 import { worker } from "./worker.ts";
 
-/** All kinds of users; the first is the most common. */
-export const actors: readonly [Kind, ...Kind[]] = [
+const leases: readonly [Kind, ...Kind[]] = [
   worker,
   callback,
   handOver,
@@ -18,4 +20,15 @@ export const actors: readonly [Kind, ...Kind[]] = [
   closer,
   sealed,
   rivals,
+];
+const executions: readonly [Kind, ...Kind[]] = [payer, aftermath, aftermath, operator, closer, janitor];
+
+/**
+ * What the users of a run are after, so that enough of them meet; the first kind of each is the most common.
+ */
+export const themes: readonly [typeof leases, ...(typeof leases)[]] = [
+  leases,
+  leases,
+  executions,
+  [worker, payer, ...leases, ...executions],
 ];

@@ -25,7 +25,7 @@ export const prober: Kind = {
     const atMs = random.range(0, shape.chaosMs * 1.2);
     const what = random.pick(kinds);
     const which = random.next();
-    const off = random.pick([-1n, 1n]);
+    const off = random.pick([-1n, 1n]) * BigInt(random.int(2, 9));
     return {
       atMs,
       describe: `prober: stale ${what}`,

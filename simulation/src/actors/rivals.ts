@@ -26,6 +26,9 @@ export const rivals: Kind = {
       const { world } = sim;
       const lag = world.now() < shape.chaosMs ? lagMs : 0;
       link.lagMs = lag;
+      process.onDeath(() => {
+        link.lagMs = 0;
+      });
       if (lag > 0) process.troubledAt = Math.max(process.troubledAt, world.now() + 4 * ttlMs);
       if (stopAfterMs !== undefined) {
         world.after(stopAfterMs, () => {

@@ -33,6 +33,10 @@ export function endings(sim: Sim): Observer {
     world.after(slackMs, () => {
       if (!calmSince(acquisition, overAt - callLimitMs(acquisition.ttlMs) - slackMs)) return;
       const grantId = heldGrant(acquisition);
+      const { current } = ledger.of(acquisition.id);
+      // A request that was stuck on the way may be granted when nobody reads its answer.
+      const troubledAt = Math.max(acquisition.process.troubledAt, store.troubledAt);
+      if (current === undefined || current.grantedAt <= troubledAt + 2 * shape.latencyMs) return;
       if (grantId !== undefined && acquisition.held?.left !== true)
         sim.violate(
           "14 endings",

@@ -1,5 +1,5 @@
 import { grantKey, isNewGrant } from "../ledger.ts";
-import type { HeldLease, Observer, Sim } from "../sim.ts";
+import type { Handle, Observer, Sim } from "../sim.ts";
 
 /** Core's margin, beneath which a suspension may go unnoticed for half of it. */
 export const marginMs = (ttlMs: number): number => Math.max(50, Math.min(ttlMs / 10, 1000)) + ttlMs / 1000;
@@ -8,10 +8,10 @@ export const marginMs = (ttlMs: number): number => Math.max(50, Math.min(ttlMs /
  * Whether something happened during this lease that no deadline can see: both clocks stood still, the
  * store's clock was set forward, or an operator let others in at once. Then only the fence protects.
  */
-export function isExcused({ store, ledger }: Sim, held: HeldLease): boolean {
-  const { process, askedAt, id } = held.acquisition;
+export function isExcused({ store, ledger }: Sim, held: Handle): boolean {
+  const { process, askedAt, id } = held;
   if (process.deceivedAt >= askedAt || store.setForwardAt >= askedAt) return true;
-  const grant = ledger.grants.get(grantKey(held.lease.grant));
+  const grant = ledger.grants.get(grantKey(held.grant));
   return grant?.ended === "overruled now" || id !== grant?.id;
 }
 
@@ -50,16 +50,15 @@ export function exclusion(sim: Sim): Observer {
         sim.violate("1 no overlap", `${step.request.grantId} was granted over ${others}`);
       }
       for (const held of sim.held) {
-        const { process, life, id } = held.acquisition;
-        if (id !== step.id || process.life !== life || held.lease.grant.grantId === step.request.grantId)
-          continue;
+        const { process, life, id, holder } = held;
+        if (id !== step.id || process.life !== life || held.grant.grantId === step.request.grantId) continue;
         if (process.blocked || held.signal.aborted || isExcused(sim, held)) continue;
         // A suspension shows itself at the next look at the clocks; timers that are very late are one too.
         if (world.now() < process.suspendedUntil + marginMs(shape.ttlMs) / 2 + 20) continue;
         if (shape.timersLateMs > 20) continue;
         sim.violate(
           "3 signals abort first",
-          `${step.request.grantId} was granted while ${held.acquisition.holder} (${held.lease.grant.grantId}) has an unaborted signal`,
+          `${step.request.grantId} was granted while ${holder} (${held.grant.grantId}) has an unaborted signal`,
         );
       }
     },

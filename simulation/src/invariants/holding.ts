@@ -1,4 +1,4 @@
-import type { HeldLease, Observer, Sim } from "../sim.ts";
+import type { Handle, Observer, Sim } from "../sim.ts";
 import { grantKey } from "../ledger.ts";
 import { callLimitMs } from "./endings.ts";
 import { isExcused } from "./exclusion.ts";
@@ -9,9 +9,9 @@ export function holding(sim: Sim): Observer {
   const slackMs = 60 + 6 * shape.latencyMs + 2 * Math.min(20, shape.timersLateMs);
 
   /** Where messages travel, the next renewal tells a holder that it was overruled. */
-  function hears(held: HeldLease): void {
-    const { process, holder, ttlMs } = held.acquisition;
-    const grant = ledger.grants.get(grantKey(held.lease.grant));
+  function hears(held: Handle): void {
+    const { process, holder, ttlMs } = held;
+    const grant = ledger.grants.get(grantKey(held.grant));
     if (grant?.ended !== "overruled" && grant?.ended !== "overruled now") return;
     const boundMs = ttlMs / 3 + callLimitMs(ttlMs) + slackMs;
     if (Math.max(process.troubledAt, store.troubledAt) > grant.endedAt - boundMs) return;
@@ -38,15 +38,15 @@ export function holding(sim: Sim): Observer {
         );
     },
     asserted(held) {
-      const { grantId, fence } = held.lease.grant;
-      const { id, holder } = held.acquisition;
+      const { grantId, fence } = held.grant;
+      const { id, holder } = held;
       const record = store.peek(id);
       hears(held);
       if (isExcused(sim, held)) return;
       const nowMs = store.nowMs();
       const mine = record?.grantId === grantId && record.fence === fence;
       if (mine && record.expiresAt > nowMs) return;
-      const grant = ledger.grants.get(grantKey(held.lease.grant));
+      const grant = ledger.grants.get(grantKey(held.grant));
       const how = mine
         ? `lapsed ${(nowMs - record.expiresAt).toFixed(1)} ms ago`
         : `is ${record?.grantId ?? "gone"}`;
@@ -57,13 +57,13 @@ export function holding(sim: Sim): Observer {
       sim.violate("4 assertHeld is true", `${holder} (${grantId}) passes assertHeld, but the record ${how}`);
     },
     lost(held, reason) {
-      const { process, holder, askedAt } = held.acquisition;
-      const grant = ledger.grants.get(grantKey(held.lease.grant));
+      const { process, holder, askedAt } = held;
+      const grant = ledger.grants.get(grantKey(held.grant));
       const recentlyMs = 1.5 * shape.ttlMs + 100;
       const troubled = Math.max(process.troubledAt, store.troubledAt, process.suspendedUntil);
       if (grant?.ended !== undefined || shape.timersLateMs > 20) return;
       if (troubled > Math.min(askedAt, world.now() - recentlyMs)) return;
-      if (reason === "closed" || reason === "detached") return;
+      if (reason === "closed" || reason === "detached" || reason === "overheld") return;
       sim.violate("renewed while it can be", `${holder} lost its lease (${reason}) without any trouble`);
     },
     released(held) {

@@ -1,5 +1,6 @@
 import type { Observer, Sim } from "../sim.ts";
 import { endings } from "./endings.ts";
+import { executions } from "./executions.ts";
 import { exclusion } from "./exclusion.ts";
 import { holding } from "./holding.ts";
 import { payload } from "./payload.ts";
@@ -15,5 +16,6 @@ export const invariants: readonly ((sim: Sim) => Observer)[] = [
   records,
   endings,
   waiting,
+  executions,
   rest,
 ];

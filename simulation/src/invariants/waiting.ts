@@ -43,7 +43,9 @@ export function waiting(sim: Sim): Observer {
   function probe(acquisition: Acquisition): void {
     const { process, life, settledAt, overAt, id, waitMs, askedAt, holder } = acquisition;
     if (settledAt !== undefined || overAt !== undefined || process.life !== life) return;
-    const waits = waitMs > 0 && world.now() < askedAt + waitMs;
+    // Who believes to hold it, as its clocks stood still, lets nobody of its own process ask.
+    const believes = [...sim.held].some((one) => one.process === process && one.id === id);
+    const waits = waitMs > 0 && world.now() < askedAt + waitMs && !believes;
     served(acquisition);
     // After trouble, core asks again at growing intervals.
     const troubledAt = Math.max(process.troubledAt, store.troubledAt, process.suspendedUntil);
