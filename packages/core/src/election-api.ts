@@ -35,7 +35,8 @@ export interface ElectionOptions {
   /**
    * Runs when this candidate is elected. Leadership lasts until it is lost or resigned, also after this has
    * returned; if it throws, the candidate resigns and stands again after a pause that doubles up to one ttl.
-   * Rejecting with `term.signal.reason` or an `AbortError` after the term ended counts as returning.
+   * Rejecting with `term.signal.reason`, with an error that has it as its `cause` or with an `AbortError` after
+   * the term ended counts as returning.
    */
   onElected?: ((term: Term) => Promise<void> | void) | undefined;
   /** Runs after a term, when `onElected` has settled; the candidate stands again when this has settled too. */

@@ -62,7 +62,7 @@ export function openTerm(host: Host, election: string, holding: Holding, stop: A
     excuses: (error) =>
       term.signal.aborted &&
       (error === signal.reason ||
-        (error instanceof Error && error.name === "AbortError") ||
+        (error instanceof Error && (error.name === "AbortError" || error.cause === signal.reason)) ||
         isCoordError(error, "COORD_LEASE_LOST")),
   };
 }

@@ -82,6 +82,7 @@ describe("a callback sees the election as it is", () => {
 describe("a callback that throws", () => {
   it.each([
     ["the reason of the term's end", (signal: AbortSignal) => signal.reason as Error],
+    ["an error that has it as its cause", (s: AbortSignal) => new Error("job ended", { cause: s.reason })],
     ["an AbortError", () => new DOMException("aborted", "AbortError")],
     [
       "what verify says of a lost lease",
