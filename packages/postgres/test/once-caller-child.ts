@@ -7,7 +7,7 @@ import { type Backend, type Execution, isCoordError, openCoordinator } from "@co
 import { redisStreamsBackend } from "@coord/redis-streams";
 import pg from "pg";
 import { postgresBackend } from "../src/index.ts";
-import type { Answer, Ask, FromChild, Receipt, Tell } from "./once-crowd.ts";
+import type { Answer, Ask, Call, FromChild, Receipt, Tell } from "./once-crowd.ts";
 
 const [storeUrl = "", effectsUrl = "", namespace = "", mutant = ""] = process.argv.slice(2);
 
@@ -54,9 +54,9 @@ async function work(input: { key: string }, execution: Execution): Promise<Recei
   return { key, nonce };
 }
 
-async function answer(key: string, waitMs: number): Promise<Answer> {
+async function answer({ key, waitMs, ttlMs }: Call): Promise<Answer> {
   try {
-    const result = await coord.once(key, { input: { key }, ttlMs: 1500, waitMs }, work);
+    const result = await coord.once(key, { input: { key }, ttlMs, waitMs }, work);
     if (result.status === "completed")
       return { status: "completed", receipt: result.response, replayed: result.replayed };
     return { status: result.status };
@@ -70,10 +70,8 @@ process.on("message", (told: Tell) => {
     gates.get(`${told.at} ${told.key}`)?.();
     return;
   }
-  const { id, key, callers, waitMs } = told;
-  void Promise.all(Array.from({ length: callers }, () => answer(key, waitMs))).then((answers) =>
-    say({ id, answers }),
-  );
+  const answers = Promise.all(Array.from({ length: told.callers }, () => answer(told)));
+  void answers.then((all) => say({ id: told.id, answers: all }));
 });
 process.on("disconnect", () => process.exit());
 say({ ready: true });

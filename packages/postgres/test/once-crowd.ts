@@ -1,6 +1,6 @@
 /** Several processes that call `once` with one key, some of which are killed or stopped on the way. */
 import { type ChildProcess, fork } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { bundled } from "./once-bundle.ts";
 
 export interface Receipt {
   readonly key: string;
@@ -18,15 +18,13 @@ export interface Ask {
   readonly at: "before" | "after";
   readonly key: string;
 }
-export type Tell =
-  | {
-      readonly do: "call";
-      readonly id: number;
-      readonly key: string;
-      readonly callers: number;
-      readonly waitMs: number;
-    }
-  | ({ readonly do: "pass" } & Ask);
+export interface Call {
+  readonly key: string;
+  readonly callers: number;
+  readonly waitMs: number;
+  readonly ttlMs: number;
+}
+export type Tell = ({ readonly do: "call"; readonly id: number } & Call) | ({ readonly do: "pass" } & Ask);
 export type FromChild =
   | { readonly ready: true }
   | { readonly ask: Ask }
@@ -38,7 +36,7 @@ export interface Caller {
   /** False once it was killed. */
   alive: boolean;
   /** Calls `once` with the key, `callers` times at once; nothing if it is killed before all are answered. */
-  call(key: string, callers: number, waitMs: number): Promise<readonly Answer[]>;
+  call(what: Call): Promise<readonly Answer[]>;
   pass(ask: Ask): void;
   kill(): Promise<void>;
   /** SIGSTOP: not one instruction more, until `go`. */
@@ -66,17 +64,16 @@ export interface CrowdOptions {
 
 export const passAll = (caller: Caller, ask: Ask): void => caller.pass(ask);
 
-const path = fileURLToPath(new URL("once-caller-child.ts", import.meta.url));
+let program: Promise<string> | undefined;
 
 export async function startCrowd(options: CrowdOptions): Promise<Crowd> {
   const { storeUrl, effectsUrl, namespace, size, mutant = "" } = options;
   let callers: Caller[] = [];
   let ids = 0;
+  const path = await (program ??= bundled("once-caller-child.ts"));
 
   async function startOne(): Promise<Caller> {
-    const child: ChildProcess = fork(path, [storeUrl, effectsUrl, namespace, mutant], {
-      execArgv: ["--conditions=source", "--import", "tsx"],
-    });
+    const child: ChildProcess = fork(path, [storeUrl, effectsUrl, namespace, mutant], { execArgv: [] });
     const waiting = new Map<number, (answers: readonly Answer[]) => void>();
     const exited = new Promise<void>((resolve) => {
       child.once("exit", () => {
@@ -92,12 +89,12 @@ export async function startCrowd(options: CrowdOptions): Promise<Crowd> {
     const caller: Caller = {
       pid: child.pid ?? 0,
       alive: true,
-      call: (key, count, waitMs) => {
+      call: (what) => {
         if (!caller.alive) return Promise.resolve([]);
         const id = ++ids;
         return new Promise((resolve) => {
           waiting.set(id, resolve);
-          tell({ do: "call", id, key, callers: count, waitMs });
+          tell({ do: "call", id, ...what });
         });
       },
       pass: (ask) => tell({ do: "pass", ...ask }),
@@ -140,15 +137,4 @@ export async function startCrowd(options: CrowdOptions): Promise<Crowd> {
   };
   await crowd.fill();
   return crowd;
-}
-
-/** What all of them were told, those of killed processes left out. */
-export async function callAll(
-  crowd: Crowd,
-  key: string,
-  { callers, waitMs = 20_000 }: { callers: number; waitMs?: number },
-): Promise<readonly Answer[]> {
-  const each = callers / crowd.callers.length;
-  const answers = await Promise.all(crowd.callers.map((caller) => caller.call(key, each, waitMs)));
-  return answers.flat();
 }

@@ -107,5 +107,5 @@ test("with claims that are not sealed the same rounds find two effects, so they 
   const scene = await sceneOf(server.url, coord, 2, "unsealed");
   await expect(runnerKilled(scene, freshKey())).rejects.toThrow();
   const { rows } = await effects.query("SELECT FROM effect WHERE key = $1", [`payment ${keys}`]);
-  expect(rows).toHaveLength(2);
+  expect(rows.length).toBeGreaterThan(1);
 });

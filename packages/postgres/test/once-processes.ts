@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { Coordinator } from "@coord/core";
 import type pg from "pg";
-import { type Answer, type Ask, type Caller, callAll, type Crowd, passAll } from "./once-crowd.ts";
+import { type Answer, type Ask, type Caller, type Crowd, passAll } from "./once-crowd.ts";
 
 export interface Scene {
   readonly crowd: Crowd;
@@ -13,6 +13,19 @@ export interface Scene {
 
 export const effectTable = "CREATE TABLE IF NOT EXISTS effect (key text NOT NULL, nonce text NOT NULL)";
 const callers = 200;
+/** Short where a claim is to lapse, and long where none may, however busy the machine is. */
+const [shortMs, longMs] = [1500, 15_000];
+
+/** Who was called, and what each process's callers will be told. */
+type Called = readonly { readonly caller: Caller; readonly answers: Promise<readonly Answer[]> }[];
+
+function callAll(from: readonly Caller[], key: string, ttlMs: number): Called {
+  const what = { key, callers: Math.floor(callers / from.length), waitMs: 30_000, ttlMs };
+  return from.map((caller) => ({ caller, answers: caller.call(what) }));
+}
+
+const answersOf = async (called: Called): Promise<readonly Answer[]> =>
+  (await Promise.all(called.map(({ answers }) => answers))).flat();
 
 export async function effectsOf({ effects }: Scene, key: string): Promise<string[]> {
   const { rows } = await effects.query<{ nonce: string }>("SELECT nonce FROM effect WHERE key = $1", [key]);
@@ -47,7 +60,7 @@ function arrival(crowd: Crowd, at: Ask["at"]): Promise<{ readonly caller: Caller
 export async function waitersKilled(scene: Scene, key: string): Promise<void> {
   const { crowd } = scene;
   const arrived = arrival(crowd, "after");
-  const called = callAll(crowd, key, { callers });
+  const called = callAll(crowd.callers, key, longMs);
   const { caller: runner, ask } = await arrived;
   const [first, second, third] = crowd.callers.filter((caller) => caller !== runner);
   assert.ok(first !== undefined && second !== undefined && third !== undefined);
@@ -55,7 +68,7 @@ export async function waitersKilled(scene: Scene, key: string): Promise<void> {
   await Promise.all([first.kill(), second.kill()]);
   runner.pass(ask);
   third.go();
-  const answers = await called;
+  const answers = await answersOf(called);
   assert.equal(count(answers, "completed"), answers.length);
   assert.equal(answers.length, callers - (2 * callers) / crowd.callers.length);
   assert.equal(answers.filter((each) => each.status === "completed" && !each.replayed).length, 1);
@@ -66,10 +79,10 @@ export async function waitersKilled(scene: Scene, key: string): Promise<void> {
 export async function runnerKilled(scene: Scene, key: string): Promise<void> {
   const { crowd, coord } = scene;
   const arrived = arrival(crowd, "after");
-  const called = callAll(crowd, key, { callers });
+  const called = callAll(crowd.callers, key, shortMs);
   const { caller: runner } = await arrived;
   await runner.kill();
-  const answers = await called;
+  const answers = await answersOf(called);
   assert.equal(count(answers, "uncertain"), answers.length);
   assert.ok(answers.length > 0);
   await check(scene, key, answers);
@@ -83,7 +96,7 @@ export async function runnerKilled(scene: Scene, key: string): Promise<void> {
     ),
   );
   assert.deepEqual(resolved.map(({ status }) => status).toSorted(), ["fulfilled", "rejected"]);
-  const replays = await callAll(crowd, key, { callers });
+  const replays = await answersOf(callAll(crowd.callers, key, longMs));
   assert.ok(replays.every((each) => each.status === "completed" && each.replayed));
   await check(scene, key, replays);
 }
@@ -92,37 +105,41 @@ export async function runnerKilled(scene: Scene, key: string): Promise<void> {
 export async function runnerStopped(scene: Scene, key: string): Promise<void> {
   const { crowd } = scene;
   const arrived = arrival(crowd, "after");
-  const called = crowd.callers.map((caller) => ({ caller, answers: caller.call(key, 25, 20_000) }));
+  const called = callAll(crowd.callers, key, shortMs);
   const { caller: runner, ask } = await arrived;
   runner.stop();
   runner.pass(ask);
-  const others = await Promise.all(
-    called.filter(({ caller }) => caller !== runner).map(({ answers }) => answers),
-  );
-  assert.equal(count(others.flat(), "uncertain"), others.flat().length);
+  const others = await answersOf(called.filter(({ caller }) => caller !== runner));
+  assert.equal(count(others, "uncertain"), others.length);
   runner.go();
   const own = await called.find(({ caller }) => caller === runner)?.answers;
   assert.ok(own !== undefined && count(own, "completed") >= 1);
-  const replays = await callAll(crowd, key, { callers });
+  const replays = await answersOf(callAll(crowd.callers, key, longMs));
   assert.equal(count(replays, "completed"), replays.length);
-  await check(scene, key, [...others.flat(), ...own, ...replays]);
+  await check(scene, key, [...others, ...own, ...replays]);
 }
 
 /** Stopped before the effect, declared not done, run by another, and continued: it finds that it must not. */
 export async function runnerReplaced(scene: Scene, key: string): Promise<void> {
   const { crowd, coord } = scene;
   const arrived = arrival(crowd, "before");
-  const called = crowd.callers.map((caller) => ({ caller, answers: caller.call(key, 25, 20_000) }));
+  const called = callAll(crowd.callers, key, shortMs);
   const { caller: runner, ask } = await arrived;
   runner.stop();
   runner.pass(ask);
   const others = called.filter(({ caller }) => caller !== runner);
-  const told = (await Promise.all(others.map(({ answers }) => answers))).flat();
+  const told = await answersOf(others);
   assert.equal(count(told, "uncertain"), told.length);
   const found = await coord.executions.get(key);
   assert.ok(found !== null);
   await coord.executions.resolve(key, { fence: found.fence, by: "ann", as: "not-done" });
-  const again = (await Promise.all(others.map(({ caller }) => caller.call(key, 25, 20_000)))).flat();
+  const again = await answersOf(
+    callAll(
+      others.map(({ caller }) => caller),
+      key,
+      longMs,
+    ),
+  );
   assert.equal(count(again, "completed"), again.length);
   runner.go();
   const own = await called.find(({ caller }) => caller === runner)?.answers;
@@ -155,10 +172,10 @@ export async function anyTrouble(
     if (random() < 0.4) trouble(caller);
     caller.pass(ask);
   };
-  const called = callAll(crowd, key, { callers });
+  const called = callAll(crowd.callers, key, shortMs);
   const victims = crowd.callers.filter(() => random() < 0.3);
   for (const victim of victims) setTimeout(() => trouble(victim), random() * 2000);
-  const answers = await called;
+  const answers = await answersOf(called);
   await new Promise((resolve) => setTimeout(resolve, 0));
   crowd.onAsk = passAll;
   for (const caller of stopped) caller.go();

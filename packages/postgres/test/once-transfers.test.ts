@@ -3,13 +3,13 @@
  * the transfer's own transaction. `COORD_TRANSFER_ROUNDS=1000` runs so many, in ten to twenty minutes.
  */
 import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { type Completed, createCoordinator } from "@coord/core";
 import { start } from "@coord/test-fixtures";
 import pg from "pg";
 import { afterAll, describe, expect, test } from "vitest";
 import { postgresBackend } from "../src/index.ts";
 import { freshName } from "./harness.ts";
+import { bundled } from "./once-bundle.ts";
 import { seeded } from "./once-random.ts";
 import { type Order, type Point, points, schema, transfer, type TransferReceipt } from "./once-transfer.ts";
 
@@ -17,7 +17,7 @@ const rounds = Number(process.env["COORD_TRANSFER_ROUNDS"] ?? 14);
 const accounts = 8;
 const initial = 1_000_000n;
 
-const server = await start("postgres");
+const [server, program] = await Promise.all([start("postgres"), bundled("once-transfer-child.ts")]);
 const pool = new pg.Pool({ connectionString: server.url, max: 20 });
 pool.on("error", () => {});
 const backend = postgresBackend({ client: pool });
@@ -35,9 +35,8 @@ afterAll(async () => {
 
 /** A process that makes the transfer and dies; how it ended. */
 async function dyingProcess(order: Order, at: Point | number, together: boolean): Promise<string> {
-  const path = fileURLToPath(new URL("once-transfer-child.ts", import.meta.url));
   const args = [server.url, namespace, JSON.stringify(order), String(at), together ? "yes" : "no"];
-  const child = spawn(process.execPath, ["--conditions=source", "--import", "tsx", path, ...args], {
+  const child = spawn(process.execPath, [program, ...args], {
     stdio: ["ignore", "ignore", "pipe"],
   });
   let said = "";
