@@ -19,8 +19,9 @@ const politePolls = 3;
 const defaultPollMs = 100;
 /** A store that does not answer is told of so often at the most. */
 const tellEveryMs = 10_000;
-/** The record of an election is kept: there are few, and its fence orders the terms. */
-const ending = { sealed: false, retainMs: null };
+/** How long the record of an election is kept when nobody stands any more; fences go on rising without it. */
+const retainMs = 86_400_000;
+const ending = { sealed: false, retainMs };
 
 /** What an election needs of its coordinator. */
 export interface Office {
@@ -142,7 +143,7 @@ export function createElection(
         const spec = { kind: "election", key: name, holder, ttlMs, waitMs: Infinity, sealed: false } as const;
         const payload = encodeLeader(id);
         const handling = { signal: stop, onFailure: reportFailure };
-        const { holding } = await obtain(keepers, { ...spec, ...handling, payload, retainMs: null });
+        const { holding } = await obtain(keepers, { ...spec, ...handling, payload, retainMs });
         refused = 0;
         if (holding !== undefined) end = await lead(holding, stop, gone);
       } catch (error) {

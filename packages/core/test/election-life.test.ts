@@ -151,6 +151,20 @@ describe("a leader", () => {
     expect(term.since.getTime()).toBe(host.wallMs() - 10);
   });
 
+  it("leaves a record that is cleaned up a day after its end, and the terms go on rising", async () => {
+    const a = candidate("a").start();
+    await host.advance(10);
+    const first = a.term?.fence ?? 0n;
+    await a.stop();
+    await host.advance(86_390_000);
+    expect(await coords[0]?.prune()).toBe(0);
+    await host.advance(20_000);
+    expect(await coords[0]?.prune()).toBe(1);
+    a.start();
+    await host.advance(10);
+    expect(a.term?.fence).toBeGreaterThan(first);
+  });
+
   it("stands again after it was told that its lease is lost", async () => {
     const ends: TermEnd[] = [];
     const a = candidate("a", { onLost: (_, end) => void ends.push(end) }).start();
