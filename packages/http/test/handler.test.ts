@@ -197,8 +197,8 @@ describe("a repeat", () => {
     await pay(text('"k"'));
     expect(counted).toHaveBeenCalledTimes(2);
     // A colon in a scope does not make it another scope's key.
-    await wrap(counted, { scope: () => "a" })(charge('"b:k"'));
-    await wrap(counted, { scope: () => "a:b" })(charge('"k2"'));
+    await wrap(counted, { scope: () => "x" })(charge('"y:k"'));
+    await wrap(counted, { scope: () => "x:y" })(charge('"k"'));
     expect(counted).toHaveBeenCalledTimes(4);
   });
 
@@ -230,6 +230,31 @@ describe("while the first runs", () => {
     finish();
     expect(await (await first).text()).toBe("done");
     expect(await (await waiting).text()).toBe("done");
+  });
+
+  it("a client that hangs up while it waits for the first ends its wait", async () => {
+    let finish = (): void => {};
+    const finished = new Promise<void>((resolve) => (finish = resolve));
+    const first = wrap(async () => {
+      await finished;
+      return new Response("done");
+    })(charge('"k"'));
+    const client = new AbortController();
+    const patient = wrap(() => new Response("never"), { waitMs: Infinity });
+    const waiting = patient(new Request(charge('"k"'), { signal: client.signal }));
+    client.abort(new Error("hung up"));
+    await expect(waiting).rejects.toThrow("hung up");
+    finish();
+    expect((await first).status).toBe(200);
+  });
+
+  it("what a framework hands along reaches the handler, with and without a key", async () => {
+    const pay = idempotent<[{ user: string }]>(
+      { coord, scope: () => "customer 7", required: false },
+      (_, execution, context) => new Response(`${context.user} ${execution?.attempt}`),
+    );
+    expect(await (await pay(charge('"k"'), { user: "ann" })).text()).toBe("ann 1");
+    expect(await (await pay(charge(undefined), { user: "bob" })).text()).toBe("bob undefined");
   });
 
   it("a client that hangs up does not end what it began", async () => {
