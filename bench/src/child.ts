@@ -1,34 +1,43 @@
-/** One process of a cell that needs several: told by arguments what to do, it answers with one message. */
-import { createCoordinator } from "@coord/core";
+/** One process of a cell that needs several: told what to do by messages, it answers each with one. */
+import type { Done, Task, Waiter } from "./children.ts";
+import { contendersOf } from "./contenders.ts";
+import { at, pause } from "./row.ts";
 import { storeOf } from "./stores.ts";
 
-const [role = "", storeName = "", url = "", namespace = "", rounds = "1"] = process.argv.slice(2);
-const { backend, close } = await storeOf(storeName).backend(url, 2);
-const coord = createCoordinator({ backend, namespace, cleanUp: false, defaults: { waitMs: 60_000 } });
-const at = (): number => performance.timeOrigin + performance.now();
-const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
+// The benchmark has ended, or died.
+process.once("disconnect", () => process.exit());
 
-await coord.tryAcquire(`warm:${process.pid}`).then((lease) => lease?.release());
-process.send?.({ ready: true });
-await new Promise<void>((resolve) => process.once("message", () => resolve()));
+const [storeName = "", url = "", namespace = ""] = process.argv.slice(2);
+const contenders = await contendersOf(storeOf(storeName), url, 2, namespace);
+for (const each of contenders) await each.cycle(`warm:${process.pid}`);
 
-if (role === "relay") {
-  // Two of these pass one lease to and fro: each holds it until the other waits, then notes the instant.
-  const released: number[] = [];
+async function perform({ kind, contender, key, lastMs }: Task): Promise<Done> {
+  const { under } = contenders[contender] ?? {};
   const granted: number[] = [];
-  for (let i = 0; i < Number(rounds); i += 1) {
-    const lease = await coord.acquire("relay");
-    granted.push(at());
-    await pause(15);
-    released.push(at());
-    await lease.release();
+  const released: number[] = [];
+  const end = performance.now() + lastMs;
+  do {
+    await under?.(key, async () => {
+      granted.push(at());
+      // In a relay until the other one waits, else as long as the work of each.
+      await pause(kind === "relay" ? 15 : 10);
+      released.push(at());
+    });
     await pause(1);
-  }
-  process.send?.({ granted, released });
-} else {
-  for (let i = 0; i < Number(rounds); i += 1) await coord.withLease("crowd", () => pause(10));
-  process.send?.({ done: at() });
+  } while (kind === "relay" && performance.now() < end);
+  return { granted, released };
 }
-await coord.close();
-await close();
-process.disconnect();
+
+const isTask = (value: unknown): value is Task =>
+  typeof value === "object" && value !== null && "kind" in value && "contender" in value;
+
+async function answer(task: unknown): Promise<void> {
+  if (!isTask(task)) throw new Error("a task was expected");
+  process.send?.(await perform(task));
+}
+
+process.on("message", (task) => void answer(task));
+const waiters = contenders.flatMap(({ name, under }, contender): Waiter[] =>
+  under === undefined ? [] : [{ contender, who: name }],
+);
+process.send?.(waiters);

@@ -1,21 +1,28 @@
 import { postgresBackend } from "@coord/postgres";
 import { start } from "@coord/test-fixtures";
-import { Verrou } from "@verrou/core";
-import { knexStore } from "@verrou/core/drivers/knex";
 import knex from "knex";
 import pg from "pg";
 import type { BenchStore } from "../store.ts";
+import { verrouOnKnex } from "./verrou.ts";
 
 export const postgres: BenchStore = {
   name: "postgres",
+  title: "PostgreSQL",
+  cells: ["cycles", "handOff", "crowd", "idle", "renewal", "names"],
+  aims: {
+    cycles: [0.77, 0.77],
+    handOff: { p99Ms: 5 },
+    crowd: { oneProcessMs: 215, manyProcessesMs: 260 },
+  },
+  inFlight: 32,
   bareText: "two prepared UPDATEs of one row by its primary key",
+  mostNames: 1_000_000,
+  renewals: { quick: 10_000, full: 10_000 },
   start: () => start("postgres"),
   async backend(url, connections) {
     const pool = new pg.Pool({ connectionString: url, max: connections });
-    return {
-      backend: postgresBackend({ client: pool, ...(connections === 1 && { listen: { url } }) }),
-      close: () => pool.end(),
-    };
+    const backend = postgresBackend({ client: pool, ...(connections < 3 && { listen: { url } }) });
+    return { backend, close: () => pool.end() };
   },
   async bare(url, connections, keys) {
     const pool = new pg.Pool({ connectionString: url, max: connections });
@@ -39,20 +46,8 @@ export const postgres: BenchStore = {
     };
   },
   async peers(url, connections) {
-    const connection = knex({ client: "pg", connection: url, pool: { min: connections, max: connections } });
-    const verrou = new Verrou({ default: "knex", stores: { knex: { driver: knexStore({ connection }) } } });
-    return [
-      {
-        name: "@verrou/core (knex)",
-        async cycle(key) {
-          const lock = verrou.createLock(key, 30_000);
-          if (!(await lock.acquire())) throw new Error("not acquired");
-          await lock.release();
-        },
-        under: async (key, work) => void (await verrou.createLock(key, 30_000).run(work)),
-        close: () => connection.destroy(),
-      },
-    ];
+    const pool = { min: connections, max: connections };
+    return [verrouOnKnex(knex({ client: "pg", connection: url, pool }))];
   },
   async fill(url, count) {
     const pool = new pg.Pool({ connectionString: url, max: 1 });
