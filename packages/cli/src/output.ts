@@ -10,6 +10,8 @@ export type Kept = {
 };
 
 export const maxOutputBytes = 131_072;
+/** As JSON; a response may have 256 KiB, and base64 takes 171 KiB at the most. */
+const maxTextBytes = 200_000;
 
 interface Keeper {
   add(chunk: Buffer): void;
@@ -31,9 +33,9 @@ export function keep(wanted: boolean): Keeper {
         return { exitCode, notKept: `${bytes} bytes, at most ${maxOutputBytes} are` };
       const output = Buffer.concat(chunks);
       const text = output.toString("utf8");
-      const base64 = output.toString("base64");
-      const asText = Buffer.from(text).equals(output) && JSON.stringify(text).length <= base64.length * 1.5;
-      return asText ? { exitCode, stdout: text } : { exitCode, stdoutBase64: base64 };
+      const fits = Buffer.byteLength(JSON.stringify(text)) <= maxTextBytes;
+      if (fits && Buffer.from(text).equals(output)) return { exitCode, stdout: text };
+      return { exitCode, stdoutBase64: output.toString("base64") };
     },
   };
 }

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcessWithoutNullStreams } from "node:child_process";
 import {
+  chmodSync,
   cpSync,
   mkdirSync,
   mkdtempSync,
@@ -84,10 +85,12 @@ export async function installation(): Promise<Installation> {
   ]);
   link(modules, "cli", ["commander", "@commander-js/extra-typings", "jiti", "pg", "ioredis"]);
   writeFileSync(join(folder, "package.json"), '{ "private": true }');
+  const bin = join(modules, "@coord/cli/dist/main.js");
+  chmodSync(bin, 0o755);
   const path = (name: string): string => join(folder, name);
   return {
     folder,
-    bin: join(modules, "@coord/cli/dist/main.js"),
+    bin,
     path,
     write(name, text) {
       mkdirSync(dirname(path(name)), { recursive: true });
@@ -118,6 +121,8 @@ export interface Surroundings {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
   readonly input?: string;
+  /** @default utf8 */
+  readonly encoding?: BufferEncoding;
 }
 
 /** The environment that cron gives: a path, a home, and nothing else. No terminal either. */
@@ -127,13 +132,16 @@ const bareEnv = (): Record<string, string | undefined> => ({
 });
 
 /** Starts any program as a user's shell would. */
-export function start(command: readonly string[], { env = {}, cwd, input }: Surroundings = {}): Typed {
+export function start(
+  command: readonly string[],
+  { env = {}, cwd, input, encoding = "utf8" }: Surroundings = {},
+): Typed {
   const [file = "", ...args] = command;
   const child = spawn(file, args, { env: { ...bareEnv(), ...env }, ...(cwd !== undefined && { cwd }) });
   let stdout = "";
   let stderr = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  child.stdout.setEncoding(encoding).on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding(encoding).on("data", (text: string) => (stderr += text));
   child.stdin.on("error", () => undefined);
   if (input !== undefined) child.stdin.end(input);
   const ended = new Promise<Result>((resolve, reject) => {

@@ -1,11 +1,15 @@
 import { existsSync, readFileSync } from "node:fs";
-import { expect } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isAlive, start } from "./installation.ts";
 import type { Installation, Surroundings, Typed } from "./installation.ts";
 
 /** Somebody who types `coord …` in an installation, against one store. */
 export interface Session {
   coord(args: readonly string[], surroundings?: Surroundings): Typed;
+  /** `coord setup`. */
+  setUp(): Promise<void>;
+  /** A line for sh, in which $COORD is the command. */
+  shell(line: string, surroundings?: Surroundings): Typed;
   /** A path that nothing has used. */
   file(): string;
   lines(path: string): string[];
@@ -20,17 +24,23 @@ export function session(at: Installation, url: string): Session {
   let count = 0;
   const lines = (path: string): string[] =>
     existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean) : [];
+  const type = (command: readonly string[], surroundings: Surroundings): Typed => {
+    const env = { COORD_URL: url, COORD: at.bin, ...surroundings.env };
+    const typed = start(command, { cwd: at.folder, ...surroundings, env });
+    started.push(typed);
+    return typed;
+  };
   return {
-    coord(args, surroundings = {}) {
-      const env = { COORD_URL: url, ...surroundings.env };
-      const typed = start([process.execPath, at.bin, ...args], { cwd: at.folder, ...surroundings, env });
-      started.push(typed);
-      return typed;
+    coord: (args, surroundings = {}) => type([process.execPath, at.bin, ...args], surroundings),
+    async setUp() {
+      const { code, stderr } = await type([process.execPath, at.bin, "setup"], {}).ended;
+      if (code !== 0) throw new Error(stderr);
     },
+    shell: (line, surroundings = {}) => type(["sh", "-c", line], surroundings),
     file: () => at.path(`file-${process.pid}-${(count += 1)}`),
     lines,
     async firstLine(path) {
-      await expect.poll(() => lines(path).length, { timeout: 20_000 }).toBeGreaterThan(0);
+      await until(() => lines(path).length > 0);
       return lines(path)[0] ?? "";
     },
     end() {
@@ -39,5 +49,13 @@ export function session(at: Installation, url: string): Session {
   };
 }
 
-export const gone = (pid: number, timeout = 20_000): Promise<void> =>
-  expect.poll(() => isAlive(pid), { timeout, interval: 10 }).toBe(false);
+/** Waits for a condition; also from within helpers of tests that run side by side. */
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+  const endMs = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > endMs) throw new Error(`Not so within ${timeoutMs} ms: ${String(condition)}`);
+    await sleep(10);
+  }
+}
+
+export const gone = (pid: number, timeoutMs?: number): Promise<void> => until(() => !isAlive(pid), timeoutMs);
