@@ -48,8 +48,19 @@ export default defineConfig({
   lang: "en",
   srcExclude: ["node_modules/**", "test/**", ".blocks/**"],
   rewrites: { "api/:path(.*)/README.md": "api/:path/index.md", "api/README.md": "api/index.md" },
-  // Links into the repository (examples, packages) lead to files that are no pages.
-  ignoreDeadLinks: [/^(\.\/)?(\.\.\/)+/],
+  markdown: {
+    // Links into the repository (examples, packages) lead to files that are no pages: here they are plain text.
+    config(md) {
+      md.core.ruler.before("inline", "links-out", (state) => {
+        for (const token of state.tokens)
+          if (token.type === "inline")
+            token.content = token.content.replaceAll(
+              /\[([^\]]*)\]\((?:\.\.\/)+(?:packages|examples|bench|simulation|demo|newcomer|test-fixtures|[A-Z]\w+\.md)[^)]*\)/g,
+              "$1",
+            );
+      });
+    },
+  },
   lastUpdated: false,
   themeConfig: {
     search: { provider: "local" },
@@ -66,7 +77,15 @@ export default defineConfig({
       "/": [
         { text: "Begin", items: ["start", "fencing", "choosing-a-ttl", "failure-modes"].map(page) },
         { text: "Guides", items: folder("guides", ["once", "election"]) },
-        { text: "Backends", items: [...["backends/index"].map(page), ...folder("backends"), page("custom-backend"), page("moving")] },
+        {
+          text: "Backends",
+          items: [
+            ...["backends/index"].map(page),
+            ...folder("backends"),
+            page("custom-backend"),
+            page("moving"),
+          ],
+        },
         { text: "At night", items: ["operations", "errors"].map(page) },
         { text: "Coming from", items: folder("migrating") },
         { text: "Measured", items: ["benchmarks"].map(page) },
