@@ -35,7 +35,11 @@ interface Line {
   readonly id: number | undefined;
 }
 
-export function createBlockedRead(commands: Commands, settings: Settings<unknown>): BlockedRead {
+export function createBlockedRead(
+  commands: Commands,
+  settings: Settings<unknown>,
+  stopping: AbortSignal,
+): BlockedRead {
   const { source, group, consumer } = settings;
   const { stream } = settings.keys;
   let line: Line | undefined;
@@ -90,6 +94,7 @@ export function createBlockedRead(commands: Commands, settings: Settings<unknown
   return {
     async read(limit, blockMs) {
       line ??= await connect();
+      if (stopping.aborted) return [];
       const { client } = line;
       const block = blockMs > 0 ? ["BLOCK", blockMs] : [];
       const who = ["GROUP", group, consumer];
@@ -110,9 +115,10 @@ export function createBlockedRead(commands: Commands, settings: Settings<unknown
       // The read may be on its way only, and then there is nothing to unblock yet: so it is repeated.
       const id = line?.id;
       const untilMs = id === undefined ? readingUntilMs : performance.now() + unblockForMs;
-      while (reading !== undefined && performance.now() < untilMs) {
-        if (id !== undefined) await unblock(id).catch(() => {});
-        await Promise.race([reading.catch(() => {}), sleep(unblockEveryMs)]);
+      for (let under = reading; under !== undefined && performance.now() < untilMs; under = reading) {
+        const answered = under.catch(() => {});
+        if (id !== undefined) await Promise.race([answered, unblock(id).catch(() => {})]);
+        await Promise.race([answered, sleep(unblockEveryMs)]);
       }
       if (reading !== undefined) drop();
     },

@@ -66,7 +66,7 @@ export function consumerWith<Body>(options: ConsumerOptions<Body>, scripts: Queu
     void end(defaultGraceMs);
   }
 
-  const reader = createBlockedRead(commands, settings);
+  const reader = createBlockedRead(commands, settings, stopping.signal);
   const hand = createHand(steps, settings, teller, trouble);
   const handling = createHandling<Body>({
     hand,

@@ -36,6 +36,7 @@ export interface FetchingParts {
 const gatherMs = 5;
 /** How often room is looked for anyway, in ms. */
 const lookMs = 250;
+const leastClaimEveryMs = 1000;
 const firstPauseMs = 50;
 const longestPauseMs = 2000;
 const begin = "0-0";
@@ -48,6 +49,8 @@ export function createFetching(parts: FetchingParts): Fetching {
   const { settings, steps, reader, hand, teller, stopping, trouble, room } = parts;
   const { group, claimAfterMs, blockMs } = settings;
   const stream = settings.keys.stream;
+  // Often enough for what others gave back when they stopped, too.
+  const claimEveryMs = Math.min(claimAfterMs / 2, Math.max(blockMs, leastClaimEveryMs));
   const sweepMs = Math.max(10 * claimAfterMs, 2 * blockMs);
   let waiting: Deferred<void> | undefined;
   /** Something may be pending under our name that is not in hand. */
@@ -102,7 +105,7 @@ export function createFetching(parts: FetchingParts): Fetching {
     const { next, entries, gone } = await steps.claim(cursor, limit, hand.hasRisky() ? 0 : 1);
     tellGone(gone);
     cursor = next;
-    if (cursor === begin) claimAtMs = performance.now() + (claimAfterMs / 2) * (0.75 + Math.random() / 2);
+    if (cursor === begin) claimAtMs = performance.now() + claimEveryMs * (0.75 + Math.random() / 2);
     await offerAll(entries, sent, "stale");
     return entries.length;
   }
