@@ -25,17 +25,18 @@ const must = (row: Account | null): Account => {
   return row;
 };
 
-/** Adds one to the balance of account 1 and commits. */
+/** Adds one to the balance of an account and commits. */
 export async function addOne(
   pool: SqlPool,
   table: string,
   strategy: Strategy,
   between: Between,
+  id = 1,
 ): Promise<void> {
   const read = async (session: Session): Promise<Account> =>
-    must(await session.fetchOne<Account>(`SELECT balance, version FROM ${table} WHERE id = 1`));
+    must(await session.fetchOne<Account>(`SELECT balance, version FROM ${table} WHERE id = :id`, { id }));
   const write = (session: Session, balance: number): Promise<unknown> =>
-    session.execute(`UPDATE ${table} SET balance = :balance WHERE id = 1`, { balance });
+    session.execute(`UPDATE ${table} SET balance = :balance WHERE id = :id`, { balance, id });
   /** Reads, is interrupted, writes. */
   const readAndWrite = async (session: Session): Promise<void> => {
     const { balance } = await read(session);
@@ -49,23 +50,25 @@ export async function addOne(
     case "atomic":
       return transaction(pool, async (session) => {
         await between(0);
-        await session.execute(`UPDATE ${table} SET balance = balance + 1 WHERE id = 1`);
+        await session.execute(`UPDATE ${table} SET balance = balance + 1 WHERE id = :id`, { id });
       });
     case "row lock":
       return transaction(pool, async (session) => {
-        const { balance } = must(await lockRow<Account>(session, table, { id: 1 }));
+        const { balance } = must(await lockRow<Account>(session, table, { id }));
         await between(balance);
         await write(session, balance + 1);
       });
     case "advisory lock":
-      return advisoryLock(pool, table, () => transaction(pool, readAndWrite), { timeoutMs: 30_000 });
+      return advisoryLock(pool, `${table}:${id}`, () => transaction(pool, readAndWrite), {
+        timeoutMs: 30_000,
+      });
     case "occ":
       return withOccRetry(
         pool,
         async (session) => {
           const { balance, version } = await read(session);
           await between(balance);
-          await occUpdate(session, table, { where: { id: 1 }, version, set: { balance: balance + 1 } });
+          await occUpdate(session, table, { where: { id }, version, set: { balance: balance + 1 } });
         },
         { attempts: 200, longestPauseMs: 50 },
       );

@@ -1,6 +1,4 @@
-import { type Backend, createCoordinator, isCoordError, StaleFenceError } from "@coord/core";
-import { mysqlBackend } from "@coord/mysql";
-import { postgresBackend } from "@coord/postgres";
+import { createCoordinator, isCoordError, StaleFenceError } from "@coord/core";
 import { describe, expect, it } from "vitest";
 import {
   ConflictError,
@@ -9,7 +7,6 @@ import {
   fencedUpsert,
   insertIdempotent,
   occUpdate,
-  type SqlPool,
   transaction,
   withOccRetry,
 } from "../src/index.ts";
@@ -24,9 +21,6 @@ import {
   until,
   useServer,
 } from "./harness.ts";
-
-const backendOn = (pool: SqlPool): Backend =>
-  "totalCount" in pool ? postgresBackend({ client: pool as never }) : mysqlBackend({ client: pool as never });
 
 interface Account {
   readonly balance: number;
@@ -326,7 +320,7 @@ for (const flavor of flavors) {
 
     it("a holder that lost its lease is refused once the next one has written", async () => {
       const table = await accounts(at.db);
-      const coord = createCoordinator({ backend: backendOn(at.db.pool), namespace: "sql" });
+      const coord = createCoordinator({ backend: at.db.backend(), namespace: "sql" });
       await coord.setup();
       const write = (holder: Fenced, balance: number): Promise<void> =>
         transaction(at.db.pool, (session) =>
