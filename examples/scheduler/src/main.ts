@@ -11,7 +11,7 @@ import { openCoordinator } from "@coord/core";
 import { start } from "@coord/test-fixtures";
 import pg from "pg";
 
-const restartMs = 2000;
+const restartMs = 5000;
 const stopMs = 10_000;
 const table = `
   CREATE TABLE IF NOT EXISTS job (
