@@ -121,4 +121,6 @@ ${lines.join("\n")}
 `;
 }
 
-export const shells = { bash, zsh, fish } as const;
+type Shell = "bash" | "zsh" | "fish";
+
+export const shells: Readonly<Record<Shell, (tree: readonly Node[]) => string>> = { bash, zsh, fish };

@@ -25,7 +25,7 @@ function version(): string {
 }
 
 /** The whole command, from which the shells' completion is made too. */
-export function createProgram(json = false) {
+export function createProgram(json = false): CommandUnknownOpts {
   const program = new Command("coord")
     .description("Leases that can be trusted, from a terminal: run commands under them, and look after them.")
     .version(version(), "-V, --version", "print the version")

@@ -48,7 +48,7 @@ const widthOf = (text: string): number => stripVTControlCharacters(text).length;
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  width = Number.POSITIVE_INFINITY,
+  width: number = Number.POSITIVE_INFINITY,
 ): string[] {
   const all = [head, ...rows];
   const widths = head.map((_, column) => Math.max(...all.map((row) => widthOf(row[column] ?? ""))));

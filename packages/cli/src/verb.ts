@@ -5,8 +5,19 @@ import { openStore } from "./store.ts";
 import type { Store, StoreOptions } from "./store.ts";
 import { noColors } from "./terminal.ts";
 
+// Types and not interfaces, which commander would not take for its options.
+type Common = {
+  json?: true;
+  color: boolean;
+};
+type ForStore = Common & {
+  url?: string;
+  namespace?: string;
+  config?: string;
+};
+
 /** A verb with what all verbs have; the examples stand at the end of its help. */
-export function verb(name: string, description: string, examples: readonly string[]) {
+export function verb(name: string, description: string, examples: readonly string[]): Command<[], Common> {
   return new Command(name)
     .description(description)
     .option("--json", "print JSON, one value a line")
@@ -18,7 +29,11 @@ export function verb(name: string, description: string, examples: readonly strin
 }
 
 /** A verb that works on a store. */
-export function storeVerb(name: string, description: string, examples: readonly string[]) {
+export function storeVerb(
+  name: string,
+  description: string,
+  examples: readonly string[],
+): Command<[], ForStore> {
   return verb(name, description, examples)
     .option(
       "--url <url>",

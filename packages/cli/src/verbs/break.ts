@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { Option } from "@commander-js/extra-typings";
 import { CoordError } from "@coord/core";
 import { showDuration } from "../duration.ts";
@@ -7,7 +8,7 @@ import { operator } from "../operator.ts";
 import { confirm, pairs, print, printJson } from "../terminal.ts";
 import { fence, storeVerb, withStore } from "../verb.ts";
 
-export const breakVerb = () =>
+export const breakVerb = (): CommandUnknownOpts =>
   storeVerb("break", "take a lease away from its holder", [
     "coord break nightly-report                                    # shows it, asks, and breaks what it showed",
     "coord break nightly-report --fence 1763742001234567 --yes     # in a script: only if it is still that grant",

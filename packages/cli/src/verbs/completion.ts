@@ -4,7 +4,7 @@ import { treeOf } from "../command-tree.ts";
 import { shells } from "../completion.ts";
 import { verb } from "../verb.ts";
 
-export const completionVerb = (program: () => CommandUnknownOpts) =>
+export const completionVerb = (program: () => CommandUnknownOpts): CommandUnknownOpts =>
   verb("completion", "print the completion script of a shell", [
     "source <(coord completion bash)           # in ~/.bashrc",
     "source <(coord completion zsh)            # in ~/.zshrc, after compinit",

@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { setTimeout as sleep } from "node:timers/promises";
 import { assertFenced, createCoordinator, createMemoryStore, isCoordError, memoryBackend } from "@coord/core";
 import type { Lease } from "@coord/core";
@@ -72,7 +73,7 @@ async function scene(fenced: boolean): Promise<number> {
   return account.balance;
 }
 
-export const demoVerb = () =>
+export const demoVerb = (): CommandUnknownOpts =>
   verb("demo", "see why a lock needs a fence: a short story in this process, without a server", [
     "coord demo",
   ]).action(async ({ json }) => {

@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { Diagnosis } from "@coord/core";
 import { exitCodes, ExitError } from "../exit.ts";
 import { pairs, paint, print, printJson } from "../terminal.ts";
@@ -37,7 +38,7 @@ function clockFinding({ roundTripMs, offsetMs }: Clock): Diagnosis["findings"][n
   return { level: "warning", message, remedy };
 }
 
-export const doctorVerb = () =>
+export const doctorVerb = (): CommandUnknownOpts =>
   storeVerb("doctor", "check what the store must be like, on the live server, with remedies", [
     "coord doctor",
     "coord doctor --json | jq '.findings[] | select(.level != \"ok\")'",
@@ -76,7 +77,7 @@ export const doctorVerb = () =>
       });
     });
 
-export const pruneVerb = () =>
+export const pruneVerb = (): CommandUnknownOpts =>
   storeVerb("prune", "delete records that are past their time, as long-lived processes do by themselves", [
     "coord prune           # from cron, where nothing but coord run uses the store",
   ]).action(async (options) => {

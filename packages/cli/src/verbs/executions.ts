@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { createReadStream, createWriteStream, readFileSync, statSync } from "node:fs";
 import { finished } from "node:stream/promises";
 import { createInterface } from "node:readline";
@@ -179,7 +180,7 @@ const importVerb = () =>
       });
     });
 
-export const executionsVerb = () =>
+export const executionsVerb = (): CommandUnknownOpts =>
   new Command("executions")
     .description("what became of executions under once, and decisions about them")
     .addCommand(lsVerb())

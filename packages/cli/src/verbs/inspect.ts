@@ -1,17 +1,18 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { ExitError, exitCodes } from "../exit.ts";
 import { fenceTime, leaseLines } from "../lease-text.ts";
 import { pairs, print, printJson } from "../terminal.ts";
 import { storeVerb, withStore } from "../verb.ts";
 import { kindOption } from "./ls.ts";
 
-export const inspectVerb = () =>
+export const inspectVerb = (): CommandUnknownOpts =>
   storeVerb("inspect", "show what the store knows of a key", [
     "coord inspect nightly-report",
     "coord inspect nightly-report --json | jq -r .fence",
     "coord inspect scheduler --kind election",
   ])
     .argument("<key>", "as it was locked")
-    .addOption(kindOption())
+    .addOption(kindOption)
     .action(async (key, options) => {
       await withStore(options, async ({ coord }) => {
         const lease = await coord.inspect(key, { kind: options.kind });

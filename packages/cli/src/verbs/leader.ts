@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { CandidateInfo, LeaderInfo } from "@coord/core";
 import { showDuration } from "../duration.ts";
 import { exitCodes, ExitError } from "../exit.ts";
@@ -26,7 +27,7 @@ function printLeader(leader: LeaderInfo): void {
   for (const line of lines) print(line);
 }
 
-export const leaderVerb = () =>
+export const leaderVerb = (): CommandUnknownOpts =>
   storeVerb("leader", "who leads an election, and who else stands", [
     "coord leader scheduler",
     "coord leader scheduler --json | jq -r .leader.holder",

@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { Option } from "@commander-js/extra-typings";
 import type { LeaseInfo } from "@coord/core";
 import { leaseHead, leaseRow } from "../lease-text.ts";
@@ -7,10 +8,16 @@ import { storeVerb, withStore } from "../verb.ts";
 export const kinds = ["lease", "election", "execution", "candidate"] as const;
 const states = ["held", "free", "lapsed"] as const;
 
-export const kindOption = () =>
-  new Option("--kind <kind>", "which names").choices(kinds).default("lease" as const);
+export const kindOption: Option<
+  "--kind <kind>",
+  undefined,
+  "lease",
+  undefined,
+  false,
+  (typeof kinds)[number]
+> = new Option("--kind <kind>", "which names").choices(kinds).default("lease" as const);
 
-export const lsVerb = () =>
+export const lsVerb = (): CommandUnknownOpts =>
   storeVerb("ls", "list leases: who holds what, and for how long", [
     "coord ls                              # what is held now",
     "coord ls --state lapsed               # whose holders fell silent",
@@ -20,7 +27,7 @@ export const lsVerb = () =>
     .option("--prefix <text>", "keys that begin with it", "")
     .addOption(new Option("--state <state>", "which state (default: held)").choices(states))
     .option("--all", "free and lapsed ones too")
-    .addOption(kindOption())
+    .addOption(kindOption)
     .action(async (options) => {
       const { prefix, kind, all, json } = options;
       const state = options.state ?? (all === true ? undefined : "held");

@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { Option } from "@commander-js/extra-typings";
 import { isCoordError, notDone } from "@coord/core";
 import type { Execution, OnceResult } from "@coord/core";
@@ -161,7 +162,7 @@ async function runOnce(
   if (exitCode !== 0) throw new ExitError(exitCode, "");
 }
 
-export const onceVerb = () =>
+export const onceVerb = (): CommandUnknownOpts =>
   storeVerb("once", "run a command at most once; later calls get its output and exit code again", [
     "coord once charge-2026-11 -- ./charge-cards.sh",
     "coord once deploy-v42 --wait 10m -- ./deploy.sh v42      # others wait, and get the same answer",

@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { isCoordError } from "@coord/core";
 import { durationMs, showDuration, waitMs } from "../duration.ts";
 import { ExitError, exitCodeOf, exitCodes, UsageError } from "../exit.ts";
@@ -143,7 +144,7 @@ async function runIn(
   if (report.exitCode !== 0) throw new ExitError(report.exitCode, "");
 }
 
-export const runVerb = () =>
+export const runVerb = (): CommandUnknownOpts =>
   storeVerb("run", "run a command under a lease, if nobody else holds it", [
     "coord run nightly-report -- ./report.sh                 # one host of many; the others end with 75",
     "coord run nightly --at-least 60s -- ./report.sh         # for cron on hosts whose clocks differ",

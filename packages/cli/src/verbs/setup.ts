@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { Argument } from "@commander-js/extra-typings";
 import { ConfigurationError } from "@coord/core";
 import { loadAdapter } from "../adapters.ts";
@@ -24,7 +25,7 @@ const nothingToPrint: Readonly<Record<string, string>> = {
   gcs: "The bucket must be there; setup checks that its objects can be read and written.",
 };
 
-export const setupVerb = () =>
+export const setupVerb = (): CommandUnknownOpts =>
   storeVerb("setup", "make what the store needs: tables, indexes; may be repeated", [
     "coord setup",
     "coord setup --print       # what it would make, for a review",
@@ -49,7 +50,7 @@ export const setupVerb = () =>
       });
     });
 
-export const schemaVerb = () =>
+export const schemaVerb = (): CommandUnknownOpts =>
   verb("schema", "print the tables of a store, for your own migrations; asks no server", [
     "coord schema postgres > migrations/0001_coord.sql",
     "coord schema postgres --schema locks --table lease",

@@ -1,3 +1,4 @@
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { LeaseInfo } from "@coord/core";
 import { isCoordError } from "@coord/core";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -105,7 +106,7 @@ async function watch(store: Store, options: WatchOptions, intervalMs: number): P
   }
 }
 
-export const watchVerb = () =>
+export const watchVerb = (): CommandUnknownOpts =>
   storeVerb("watch", "a live table of what is held", [
     "coord watch                         # q ends it",
     "coord watch --prefix invoice: --interval 500ms",
@@ -114,7 +115,7 @@ export const watchVerb = () =>
     .option("--prefix <text>", "keys that begin with it", "")
     .option("--all", "free and lapsed ones too")
     .option("--interval <time>", "how often it looks, from 100ms (default: 1s)", durationMs)
-    .addOption(kindOption())
+    .addOption(kindOption)
     .action(async (options) => {
       const intervalMs = Math.max(minIntervalMs, options.interval ?? defaultIntervalMs);
       await withStore(options, (store) => watch(store, options, intervalMs));
