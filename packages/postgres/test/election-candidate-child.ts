@@ -3,8 +3,10 @@
  * deciding to write and writing it may stand still for any time. Arguments: the URLs of the store and of the
  * database written to, the namespace, the ttl, and the name of a mutant or nothing.
  */
-import { openCoordinator, type Term } from "@coord/core";
+import { type Backend, openCoordinator, type Term } from "@coord/core";
+import { redisStreamsBackend } from "@coord/redis-streams";
 import pg from "pg";
+import { postgresBackend } from "../src/index.ts";
 import type { FromCandidate, ToCandidate } from "./election-processes.ts";
 
 const [storeUrl = "", tableUrl = "", namespace = "", ttl = "", mutant = ""] = process.argv.slice(2);
@@ -40,7 +42,22 @@ setInterval(() => {
 const table = new pg.Client({ connectionString: tableUrl });
 table.on("error", () => {});
 await table.connect();
-const coord = await openCoordinator({ url: storeUrl, namespace, cleanUp: false, defaults: { ttlMs } });
+
+/** A leader that believes that it was renewed, and asks nobody. */
+const deaf = (backend: Backend): Backend => ({
+  ...backend,
+  renew: async (requests) => requests.map(() => "renewed" as const),
+});
+const changed = (backend: Backend): Backend => (mutant === "deaf" ? deaf(backend) : backend);
+const coord = await openCoordinator(
+  { url: storeUrl, namespace, cleanUp: false, defaults: { ttlMs } },
+  {
+    backends: {
+      postgres: (url) => changed(postgresBackend({ url })),
+      redis: (url) => changed(redisStreamsBackend({ url })),
+    },
+  },
+);
 
 async function lead(term: Term): Promise<void> {
   const fence = String(term.fence);

@@ -11,11 +11,13 @@ import { afterAll, describe, expect, test } from "vitest";
 import {
   checkTerms,
   checkWrites,
+  leading,
   leave,
   logOf,
   type Setting,
   type Stage,
   startStage,
+  succeeded,
   tables,
   type Write,
 } from "./election-processes.ts";
@@ -151,6 +153,18 @@ test(
     await leave(stage);
     const log = await logOf(stage);
     expect(() => checkWrites(log)).toThrow(/a write under \d+ came after one under \d+/);
+  },
+);
+
+// Short runs have the case below, which needs no processes.
+test.runIf(roundCount > order.length)(
+  "the same look at terms finds leaders that do not ask for their renewal (in long runs)",
+  { timeout: 90_000 },
+  async () => {
+    const stage = await stageOf(2, "deaf");
+    await succeeded(stage, (await leading(stage)).fence);
+    expect(() => checkTerms(stage.terms, marginMs)).toThrow(/the term \d+ ended \w+ ms after \d+ had begun/);
+    await leave(stage);
   },
 );
 
