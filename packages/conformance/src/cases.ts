@@ -1,5 +1,6 @@
 import type { Case } from "./case.ts";
 import { core } from "./cases/core.ts";
+import { election } from "./cases/election.ts";
 import { expiry } from "./cases/expiry.ts";
 import { faults } from "./cases/faults.ts";
 import { fences } from "./cases/fences.ts";
@@ -29,7 +30,8 @@ export const cases: readonly Case[] = [
   ...reading,
   ...faults,
   ...setup,
-  ...core,
   ...model,
+  ...core,
   ...once,
+  ...election,
 ];

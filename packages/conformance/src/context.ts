@@ -6,6 +6,7 @@ import { clientOf, longTtlMs } from "./client.ts";
 import type { Client, Granted } from "./client.ts";
 import type { Declared, Harness, Opened, Timing } from "./harness.ts";
 import { counted } from "./through.ts";
+import type { Traffic } from "./through.ts";
 import { drivenHost } from "./time.ts";
 
 type Complete<Options> = { readonly [Key in keyof Options]-?: Exclude<Options[Key], undefined> };
@@ -28,6 +29,8 @@ export interface Context {
   readonly pass: (ms: number) => Promise<void>;
   /** Lets time pass for the store and for core on `host`, which keeps up with it. */
   readonly elapse: (ms: number) => Promise<void>;
+  /** Lets time pass for core alone, as the store is out of reach, until its `signal` aborts. */
+  readonly untilAborted: (signal: AbortSignal, limitMs: number) => Promise<void>;
   /** Lets time pass for both until `promise` settles; rejects with `what` after `limitMs` of that time. */
   readonly during: <T>(what: string, promise: Promise<T>, limitMs: number) => Promise<T>;
   /** Lets time pass for both until `condition` answers something truthy. */
@@ -40,8 +43,6 @@ export interface Context {
   readonly host: Host;
   /** A ttl in milliseconds that coordinators renew in time on a busy machine. */
   readonly coreTtlMs: number;
-  /** A ttl in milliseconds of coordinators that is not renewed, but waited out. */
-  readonly briefTtlMs: number;
   /** Elapsed milliseconds as the store should see them. */
   readonly elapsedMs: () => number;
   /** Waits until `condition` answers something truthy; rejects with `what` after `limitMs`. */
@@ -84,12 +85,12 @@ export function contextOf(harness: Harness, opened: Opened): Context {
   const { backend } = opened;
   const timing = timingOf(harness, backend.info);
   const { ttlMs, pollMs, slackMs, callMs } = timing;
-  const traffic = { underway: 0 };
+  const traffic: Traffic = new Set();
   const one = clientOf(counted(backend, traffic), callMs);
   const driven = opened.passTime === undefined ? undefined : drivenHost();
+  const host = driven?.host ?? systemHost;
   // Time that is passed costs the same however much it is; time that is waited for should be short.
   const coreTtlMs = Math.max(ttlMs, driven === undefined ? 4000 : 10_000);
-  const briefTtlMs = driven === undefined ? Math.max(ttlMs, 1500) : coreTtlMs;
   // Half of the margin that core keeps: at each step it may be behind the store by so much.
   const stepMs = driven === undefined ? pollMs : Math.min(500, coreTtlMs / 20);
   let second: Promise<Client> | undefined;
@@ -109,11 +110,10 @@ export function contextOf(harness: Harness, opened: Opened): Context {
     await opened.passTime(ms);
     passedMs += ms;
   };
-  /** What core's timers have sent is answered, unless the store does not answer at all. */
+  /** What core's timers have sent is answered, but for calls that a second brought no answer. */
   const settle = async (): Promise<void> => {
-    const end = performance.now() + 250;
     do await sleep(2);
-    while (traffic.underway > 0 && performance.now() < end);
+    while ([...traffic].some(({ sentMs }) => performance.now() - sentMs < 1000));
   };
   const elapse: Context["elapse"] = async (ms) => {
     for (let leftMs = ms; leftMs > 0; leftMs -= stepMs) {
@@ -121,6 +121,14 @@ export function contextOf(harness: Harness, opened: Opened): Context {
       await pass(step);
       driven?.advance(step);
       if (driven !== undefined) await settle();
+    }
+  };
+  const untilAborted: Context["untilAborted"] = async (signal, limitMs) => {
+    const endMs = host.monotonicMs() + limitMs;
+    while (!signal.aborted) {
+      if (host.monotonicMs() > endMs) assert.fail(`not within ${limitMs} ms: the signal aborts`);
+      driven?.advance(stepMs);
+      await (driven === undefined ? sleep(stepMs) : settle());
     }
   };
   const untilElapsed: Context["untilElapsed"] = async (what, condition, limitMs) => {
@@ -143,6 +151,7 @@ export function contextOf(harness: Harness, opened: Opened): Context {
     name: (key = `name ${(names += 1)}`) => ({ namespace: opened.namespace, key: `l\u001f${key}` }),
     pass,
     elapse,
+    untilAborted,
     untilElapsed,
     async during(what, promise, limitMs) {
       let settled = false;
@@ -151,9 +160,8 @@ export function contextOf(harness: Harness, opened: Opened): Context {
       await untilElapsed(what, () => settled, limitMs);
       return await watched;
     },
-    host: driven?.host ?? systemHost,
+    host,
     coreTtlMs,
-    briefTtlMs,
     elapsedMs: () => performance.now() + passedMs,
     until,
     async lapsed(name) {

@@ -22,6 +22,26 @@ export function coordinate(
   });
 }
 
+export interface Pair {
+  readonly one: Coordinator;
+  readonly two: Coordinator;
+  readonly ttlMs: number;
+}
+
+/** Two coordinators on independent connections, for leases that are waited out. */
+export async function pairOf(context: Context): Promise<Pair> {
+  const { coreTtlMs: ttlMs } = context;
+  const defaults = { ttlMs, waitMs: 10 * ttlMs };
+  const { backend } = await context.two();
+  return {
+    one: coordinate(context, { defaults }),
+    two: coordinate(context, { backend, defaults }),
+    ttlMs,
+  };
+}
+
+export const byValue = (a: bigint, b: bigint): number => (a < b ? -1 : 1);
+
 /** The name under which core stores an execution. */
 export const executionName = ({ opened }: Context, key: string): Name => ({
   namespace: opened.namespace,
@@ -55,7 +75,7 @@ export async function orphan(
     },
   });
   let finish: ((response: unknown) => void) | undefined;
-  const { briefTtlMs: ttlMs } = context;
+  const { coreTtlMs: ttlMs } = context;
   let ended: Promise<unknown> | undefined;
   const execution = await new Promise<Execution>((resolve, reject) => {
     ended = coord.once(key, { ttlMs, maxHoldMs: 10 * ttlMs }, async (_, running): Promise<string> => {

@@ -118,7 +118,7 @@ export interface Harness {
   readonly skip?: Readonly<Record<string, string>> | undefined;
   /** The seed of the random sequences. @default random; a failure prints it */
   readonly seed?: number | undefined;
-  /** How many cases run at the same time, 1 or more. @default 16 */
+  /** How many cases run at the same time, 1 or more. @default 8 */
   readonly concurrency?: number | undefined;
   open(): Promise<Opened>;
   /** Called once after the last case. */

@@ -97,7 +97,7 @@ async function resultOf(harness: Harness, one: Case): Promise<CaseResult> {
 }
 
 /** How many cases run side by side unless the harness says otherwise. */
-export const defaultConcurrency = 16;
+export const defaultConcurrency = 8;
 
 /** Runs every case, first those that may run side by side, then the others one by one. */
 export async function runConformance(harness: Harness, options: RunOptions = {}): Promise<Report> {

@@ -20,10 +20,8 @@ export function through(backend: Backend, change: Partial<Backend>): Backend {
   };
 }
 
-/** How many calls wait for their answer. */
-export interface Traffic {
-  underway: number;
-}
+/** The calls that wait for their answer: when each was sent, by `performance.now()`. */
+export type Traffic = Set<{ readonly sentMs: number }>;
 
 /**
  * The backend, whose calls are counted. A store in this process may answer without ever leaving the queue of
@@ -32,12 +30,13 @@ export interface Traffic {
  */
 export function counted(backend: Backend, traffic: Traffic): Backend {
   async function count<T>(call: () => Promise<T>): Promise<T> {
-    traffic.underway += 1;
+    const sent = { sentMs: performance.now() };
+    traffic.add(sent);
     try {
       await new Promise(setImmediate);
       return await call();
     } finally {
-      traffic.underway -= 1;
+      traffic.delete(sent);
     }
   }
   return through(backend, {

@@ -1,8 +1,16 @@
 /** Holds a lease in a process of its own; its store is in the parent, behind messages. */
-import { createCoordinator, UnavailableError } from "@coord/core";
+import { UnavailableError } from "@coord/core";
 import type { Backend } from "@coord/core";
+import { holdLease } from "../src/holder.ts";
 
-export interface Answer {
+/** What this process asks of its parent; what it sends is what the verb takes. */
+export interface Question {
+  readonly id: number;
+  readonly verb: "acquire" | "renew" | "release" | "inspect" | "overrule";
+  readonly request: never;
+}
+
+interface Answer {
   readonly id: number;
   readonly result?: unknown;
   readonly failed?: string;
@@ -12,7 +20,7 @@ const [namespace = "", key = "", ttl = ""] = process.argv.slice(2);
 const pending = new Map<number, (answer: Answer) => void>();
 let calls = 0;
 
-async function ask(verb: string, request: unknown): Promise<never> {
+async function ask(verb: Question["verb"], request: unknown): Promise<never> {
   const id = (calls += 1);
   const answer = await new Promise<Answer>((resolve) => {
     pending.set(id, resolve);
@@ -33,22 +41,12 @@ const backend: Backend = {
   list: async () => [],
   prune: async () => 0,
   setup: async () => {},
-  diagnose: () => ask("diagnose", null),
+  diagnose: async () => ({ findings: [], clock: { storeMs: 0, beforeMs: 0, afterMs: 0 } }),
   close: async () => {},
 };
 
-const coordinator = createCoordinator({ backend, namespace, cleanUp: false });
-
 process.on("message", (message: Answer | "write") => {
-  if (message !== "write") return pending.get(message.id)?.(message);
-  try {
-    lease.assertHeld();
-    process.send?.({ wrote: lease.fence });
-  } catch {
-    process.send?.({ wrote: null });
-  }
+  if (message !== "write") pending.get(message.id)?.(message);
 });
-process.on("disconnect", () => process.exit());
 
-const lease = await coordinator.acquire(key, { ttlMs: Number(ttl) });
-process.send?.({ held: lease.fence });
+await holdLease(backend, { namespace, key, ttlMs: Number(ttl) });

@@ -13,6 +13,7 @@ export function memoryHarness(clock: "real" | "injected"): Harness {
     name: `memory (${clock} clock)`,
     timing: { ttlMs: 400, slackMs: 100, pollMs: 5, callMs: 2000 },
     declared: { wakeMs: 10_000 },
+    concurrency: 16,
     async open() {
       const store = createMemoryStore();
       const namespace = `memory_${(opens += 1)}`;

@@ -3,6 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { cases } from "../src/cases.ts";
 import { runCase } from "../src/run.ts";
 import { core } from "./mutants/core.ts";
+import { election } from "./mutants/election.ts";
 import { expiry } from "./mutants/expiry.ts";
 import { faults, setup } from "./mutants/faults.ts";
 import { fences } from "./mutants/fences.ts";
@@ -31,6 +32,7 @@ const groups = {
   setup,
   core,
   once,
+  election,
 };
 // A mutant mostly waits: for what does not come.
 vi.setConfig({ maxConcurrency: 16 });

@@ -1,31 +1,11 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Coordinator, Lease } from "@coord/core";
+import type { Lease } from "@coord/core";
 import { isCoordError, LeaseLostError } from "@coord/core";
 import { casesOf } from "../case.ts";
 import type { Case } from "../case.ts";
 import type { Context } from "../context.ts";
-import { coordinate } from "../coordinated.ts";
-
-interface Pair {
-  readonly one: Coordinator;
-  readonly two: Coordinator;
-  readonly ttlMs: number;
-}
-
-/** Two coordinators on independent connections, for leases that are waited out. */
-async function pairOf(context: Context): Promise<Pair> {
-  const { coreTtlMs: ttlMs } = context;
-  const defaults = { ttlMs, waitMs: 10 * ttlMs };
-  const { backend } = await context.two();
-  return {
-    one: coordinate(context, { defaults }),
-    two: coordinate(context, { backend, defaults }),
-    ttlMs,
-  };
-}
-
-const byValue = (a: bigint, b: bigint): number => (a < b ? -1 : 1);
+import { byValue, pairOf } from "../coordinated.ts";
 
 function aborted(context: Context, { signal }: Lease): Promise<boolean> {
   return context.untilElapsed(
@@ -195,11 +175,11 @@ export const core: readonly Case[] = casesOf("core", {
     requires: ["pause"],
     alone: true,
     async run(context) {
-      const { one } = await pairOf(context);
+      const { one, ttlMs } = await pairOf(context);
       const lease = await one.acquire("paused");
       const resume = await context.opened.pause?.();
       try {
-        await aborted(context, lease);
+        await context.untilAborted(lease.signal, ttlMs + context.timing.slackMs);
         assert.throws(() => lease.assertHeld(), LeaseLostError);
       } finally {
         await resume?.();
@@ -218,8 +198,8 @@ export const core: readonly Case[] = casesOf("core", {
       } finally {
         await holder.kill("SIGKILL");
       }
-      const leftMs = (await two.inspect("killed"))?.remainingMs ?? 0;
       const killedMs = context.elapsedMs();
+      const leftMs = (await two.inspect("killed"))?.remainingMs ?? 0;
       const takeover = two
         .acquire("killed")
         .then((lease) => ({ lease, tookMs: context.elapsedMs() - killedMs }));

@@ -267,7 +267,7 @@ export const once: readonly Case[] = casesOf("once", {
       const coords = [coordinate(context), await second(context)] as const;
       assert.equal(await call(coords[0], "too early"), "uncertain");
       assert.equal(asked, 0, "a function that was cut off may still be running");
-      await context.pass(context.briefTtlMs + context.timing.slackMs);
+      await context.pass(context.coreTtlMs + context.timing.slackMs);
       const [one, two] = await Promise.all([call(coords[0], "one"), call(coords[1], "two")]);
       assert.equal(one, two, "both got the same answer");
       assert.ok(["one", "two"].includes(one), one);
@@ -278,7 +278,7 @@ export const once: readonly Case[] = casesOf("once", {
     title: "an execution that a probe declares not done runs again, once",
     async run(context) {
       await orphan(context, "k");
-      await context.pass(context.briefTtlMs + context.timing.slackMs);
+      await context.pass(context.coreTtlMs + context.timing.slackMs);
       const job = counted("ran");
       const waitMs = 10 * context.timing.callMs;
       const calls = [coordinate(context), await second(context)].map((coord) =>
@@ -324,7 +324,7 @@ export const once: readonly Case[] = casesOf("once", {
   "resolve-running": {
     title: "a running execution declared not done lets nobody in before its holder's own deadline",
     async run(context) {
-      const { briefTtlMs: ttlMs } = context;
+      const { coreTtlMs: ttlMs } = context;
       const one = coordinate(context);
       const two = await second(context);
       const job = counted("second");
@@ -390,7 +390,7 @@ export const once: readonly Case[] = casesOf("once", {
     requires: ["swallowNextReply"],
     async run(context) {
       const coord = coordinate(context);
-      const { briefTtlMs: ttlMs } = context;
+      const { coreTtlMs: ttlMs } = context;
       const called = coord.once("k", { ttlMs }, async () => {
         await context.opened.swallowNextReply?.();
         return "recorded";
@@ -416,7 +416,7 @@ export const once: readonly Case[] = casesOf("once", {
     title: "a close never frees an execution that would not end",
     async run(context) {
       const coord = coordinate(context);
-      const { briefTtlMs: ttlMs } = context;
+      const { coreTtlMs: ttlMs } = context;
       await new Promise<void>((begun, failed) => {
         const running = coord.once("k", { ttlMs }, async (): Promise<number> => {
           begun();

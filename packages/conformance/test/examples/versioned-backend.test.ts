@@ -5,6 +5,7 @@ import { versionedMap } from "./versioned-map.ts";
 describeBackend({
   name: "versioned",
   timing: { ttlMs: 600 },
+  concurrency: 16,
   async open() {
     const store = versionedMap();
     return {
