@@ -123,7 +123,10 @@ export function createLedger(): Ledger {
           };
           grants.set(grantKey(entry.current), entry.current);
         }
-        if (result.fence > entry.highestFence) entry.highestFence = result.fence;
+        // After a deletion by a clock that was ahead, fences begin anew: nothing can help that.
+        if (result.fence > entry.highestFence || entry.deleted !== undefined)
+          entry.highestFence = result.fence;
+        entry.deleted = undefined;
       } else if (step.op === "renew" && step.result === "renewed") {
         const grant = grants.get(grantKey(step.request));
         if (grant !== undefined) extend(grant, step.nowMs + step.request.ttlMs, step.sentAt);

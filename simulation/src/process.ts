@@ -30,6 +30,10 @@ export interface SimProcess {
   block(forMs: number): void;
   kill(): void;
   start(): void;
+  /** Whether its coordinator is being closed in this life. */
+  closing: boolean;
+  /** Runs whenever it is started again. */
+  onStart(listener: () => void): void;
   /** Runs whenever it is killed. */
   onKill(listener: () => void): void;
   /** Runs once, when this life of the process ends. */
@@ -110,6 +114,7 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
   };
   let deathListeners: (() => void)[] = [];
   const killListeners: (() => void)[] = [];
+  const startListeners: (() => void)[] = [];
 
   const self: SimProcess = {
     name,
@@ -155,8 +160,12 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
     start() {
       life += 1;
       self.troubledAt = world.now();
+      self.closing = false;
       coordinator = options.createCoordinator(host, life);
+      for (const listener of startListeners) listener();
     },
+    closing: false,
+    onStart: (listener) => void startListeners.push(listener),
     onKill: (listener) => void killListeners.push(listener),
     onDeath: (listener) => void deathListeners.push(listener),
   };

@@ -41,6 +41,25 @@ export interface Handle {
   /** Read once, as users do. */
   readonly signal: AbortSignal;
   assertHeld(): void;
+  /** It has no end of its own, so that nobody waits for it. @default false */
+  readonly lasting?: boolean;
+}
+
+/** One candidate in one life of its process. */
+export interface Candidate {
+  /** Unique; it is the `holder` of its leases. */
+  readonly label: string;
+  readonly process: SimProcess;
+  readonly life: number;
+  readonly ttlMs: number;
+  /** In true time, as all that follows. */
+  readonly startedAt: number;
+  stopAskedAt: number | undefined;
+  stoppedAt: number | undefined;
+  /** The term whose work has not settled. */
+  working: Handle | undefined;
+  /** The term that it was not told the end of. */
+  leads: Handle | undefined;
 }
 
 /** A lease in the hands of a user. */
@@ -77,6 +96,13 @@ export interface Observer {
     call: OnceCall,
     outcome: { readonly result: OnceResult<unknown> } | { readonly error: unknown },
   ): void;
+  elected?(candidate: Candidate, handle: Handle): void;
+  /** What it did in office threw. */
+  refusedOffice?(candidate: Candidate, handle: Handle): void;
+  /** It is told of the end of its term; `over` is what the term's signal says. */
+  unelected?(candidate: Candidate, over: boolean): void;
+  /** Its stop came back. */
+  stopped?(candidate: Candidate): void;
   /** An operator's decision came back. */
   resolved?(by: string, id: string, error: unknown): void;
   /** The faults are over and all that users wanted is done. */
@@ -97,7 +123,8 @@ export interface Sim {
   readonly acquisitions: Acquisition[];
   readonly held: Set<Handle>;
   /** Users that have not come to their end. */
-  readonly busy: Set<{ readonly process: SimProcess; readonly life: number }>;
+  readonly busy: Set<{ readonly label: string; readonly process: SimProcess; readonly life: number }>;
+  readonly candidates: Candidate[];
   /** What was done under `once`, by what those who did it say. */
   readonly book: Book;
   tell(event: keyof Observer, call: (observer: Observer) => void): void;

@@ -58,7 +58,7 @@ export function run(plan: Plan, options: RunOptions = {}): Outcome {
 function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOptions): Outcome {
   const { shape } = plan;
   const trace: string[] | undefined = traced ? [] : undefined;
-  const world = createWorld(trace);
+  const world = createWorld(trace, (what) => sim.violate("15 nothing spins", what));
   const store = createStore(world, core, shape.rates[0] ?? 1);
   const ledger = createLedger();
   const processes: SimProcess[] = [];
@@ -77,6 +77,7 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
     ledger,
     acquisitions: [],
     held: new Set(),
+    candidates: [],
     busy: new Set(),
     book: createBook(),
     tell(_event, call) {
@@ -164,7 +165,7 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
 function idle(sim: Sim): boolean {
   const { world, shape } = sim;
   if (world.now() < shape.chaosMs + 6 * shape.ttlMs + 1000) return false;
-  if (sim.held.size > 0) return false;
+  for (const { lasting } of sim.held) if (lasting !== true) return false;
   return [...sim.busy].every(({ process, life }) => process.life !== life);
 }
 

@@ -183,7 +183,7 @@ export function userScript(
       process?.deliver(() => {
         if (process.coordinator === undefined) return;
         const user = createUser(sim, process, name);
-        const busy = { process, life: process.life };
+        const busy = { label: name, process, life: process.life };
         sim.busy.add(busy);
         run(user, process.coordinator)
           .catch((error: unknown) => user.expect(error))

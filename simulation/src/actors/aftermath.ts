@@ -43,6 +43,7 @@ export const aftermath: Kind = {
           } else if (spoil === "close") {
             const { life } = process;
             process.troubledAt = Math.max(process.troubledAt, world.now() + forMs);
+            process.closing = true;
             void process.coordinator.close({ graceMs: 0 });
             world.after(forMs, () => {
               if (process.life !== life) return;

@@ -16,6 +16,7 @@ export const closer: Kind = {
         const { process, sim } = user;
         const { life } = process;
         sim.world.note(() => `${process.name} begins to close`);
+        process.closing = true;
         await coordinator.close({ graceMs });
         sim.world.note(() => `${process.name} is closed`);
         for (const held of sim.held) {

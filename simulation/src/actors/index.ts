@@ -1,6 +1,7 @@
 import type { Kind } from "../plan.ts";
 import { aftermath } from "./aftermath.ts";
 import { callback } from "./callback.ts";
+import { candidate } from "./candidate.ts";
 import { breaker } from "./breaker.ts";
 import { closer } from "./closer.ts";
 import { handOver } from "./hand-over.ts";
@@ -21,6 +22,7 @@ const leases: readonly [Kind, ...Kind[]] = [
   sealed,
   rivals,
 ];
+const elections: readonly [Kind, ...Kind[]] = [candidate, candidate, closer, janitor];
 const executions: readonly [Kind, ...Kind[]] = [payer, aftermath, aftermath, operator, closer, janitor];
 
 /**
@@ -30,5 +32,6 @@ export const themes: readonly [typeof leases, ...(typeof leases)[]] = [
   leases,
   leases,
   executions,
-  [worker, payer, ...leases, ...executions],
+  elections,
+  [worker, payer, ...leases, ...executions, ...elections],
 ];

@@ -27,16 +27,20 @@ export function endings(sim: Sim): Observer {
     );
   }
 
+  /** A request that was stuck on the way may be granted when nobody reads its answer any more. */
+  function wasStuck({ id, process }: Acquisition): boolean {
+    const { current } = ledger.of(id);
+    const troubledAt = Math.max(process.troubledAt, store.troubledAt);
+    return current !== undefined && current.grantedAt <= troubledAt + 2 * shape.latencyMs;
+  }
+
   /** With nothing in the way, what was given up is free as soon as messages travel. */
   function soon(acquisition: Acquisition): void {
     const overAt = acquisition.overAt ?? world.now();
     world.after(slackMs, () => {
       if (!calmSince(acquisition, overAt - callLimitMs(acquisition.ttlMs) - slackMs)) return;
       const grantId = heldGrant(acquisition);
-      const { current } = ledger.of(acquisition.id);
-      // A request that was stuck on the way may be granted when nobody reads its answer.
-      const troubledAt = Math.max(acquisition.process.troubledAt, store.troubledAt);
-      if (current === undefined || current.grantedAt <= troubledAt + 2 * shape.latencyMs) return;
+      if (wasStuck(acquisition)) return;
       if (grantId !== undefined && acquisition.held?.left !== true)
         sim.violate(
           "14 endings",
@@ -55,6 +59,7 @@ export function endings(sim: Sim): Observer {
       if (troubled || jumped || process.life !== life || shape.timersLateMs > 20) return;
       const grantId = heldGrant(acquisition);
       // A release that overtook its acquire was answered: nothing more can be asked of core.
+      if (wasStuck(acquisition)) return;
       if (grantId === undefined || (answeredAt.get(grantId) ?? -Infinity) >= overAt) return;
       if (acquisition.held?.left !== true)
         sim.violate(

@@ -18,9 +18,20 @@ export function isExcused({ store, ledger }: Sim, held: Handle): boolean {
 /** 1, 2, 3: one grant at a time by the store's clock, rising fences, and nobody believes otherwise. */
 export function exclusion(sim: Sim): Observer {
   const { world, store, ledger, shape } = sim;
+  /** The highest fence that each resource has seen, as it stands in its row. */
+  const seen = new Map<string, bigint>();
 
   return {
+    // Whoever believes to hold a name writes to what it protects, and is not to be refused.
+    asserted(held) {
+      const last = seen.get(held.id) ?? 0n;
+      const { fence } = held.grant;
+      if (isExcused(sim, held)) return;
+      if (fence >= last) seen.set(held.id, fence);
+      else sim.violate("3 fenced writes", `${held.holder} writes with fence ${fence} after ${last}`);
+    },
     step(step) {
+      if (step.op === "prune" && store.steppedAt > -Infinity) seen.delete(step.id);
       if (step.op !== "acquire" && step.op !== "overrule") return;
       const { highestFence, current, deleted } = ledger.of(step.id);
       if (step.op === "overrule") {

@@ -1,4 +1,5 @@
 import type { Observer, Sim } from "../sim.ts";
+import { elections } from "./elections.ts";
 import { endings } from "./endings.ts";
 import { executions } from "./executions.ts";
 import { exclusion } from "./exclusion.ts";
@@ -17,5 +18,6 @@ export const invariants: readonly ((sim: Sim) => Observer)[] = [
   endings,
   waiting,
   executions,
+  elections,
   rest,
 ];

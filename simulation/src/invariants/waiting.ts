@@ -82,6 +82,9 @@ export function waiting(sim: Sim): Observer {
         );
     },
     settled() {
+      for (const { process, life, label } of sim.busy)
+        if (process.life === life)
+          sim.violate("15 nothing hangs", `${label} on ${process.name} waits for ever`);
       for (const { settledAt, process, life, holder, overAt, over } of sim.acquisitions) {
         if (settledAt !== undefined || process.life !== life) continue;
         const after = overAt === undefined ? "" : ` after it ${over.how}`;

@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { contractMutants } from "./contract.ts";
 import { coreMutants } from "./core.ts";
+import { electionMutants } from "./election.ts";
 import { hunt } from "./hunt.ts";
 import { onceMutants } from "./once.ts";
 
@@ -9,7 +10,7 @@ const { values, positionals } = parseArgs({
   options: { seeds: { type: "string", default: "500" } },
 });
 const only = positionals[0] ?? "";
-for (const mutant of [...contractMutants, ...coreMutants, ...onceMutants]) {
+for (const mutant of [...contractMutants, ...coreMutants, ...onceMutants, ...electionMutants]) {
   if (!mutant.name.includes(only)) continue;
   const began = performance.now();
   try {
