@@ -10,4 +10,4 @@ globalThis.fetch = async (...request) => {
   process.kill(process.pid, "SIGKILL"); // charged, and not recorded
   return response;
 };
-await pay(coord, provider, { id, amount: 900 });
+await pay(coord, provider, { id, amount: 900 }, { ttlMs: 2000 }); // so short that you can watch it

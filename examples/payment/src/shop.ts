@@ -1,5 +1,5 @@
 /** The shop's side: an order is paid at most once, however often and from however many processes it is asked for. */
-import type { Coordinator, OnceResult } from "@coord/core";
+import type { Coordinator, OnceResult, ProbeAnswer, UncertainExecution } from "@coord/core";
 
 export interface Order {
   readonly id: string;
@@ -17,28 +17,34 @@ async function ask(method: "GET" | "POST", url: string, query: Record<string, st
   return String(body.id);
 }
 
-/** `providerUrl` is who charges; `waitMs` is how long a second caller waits for the first. */
+export interface PayOptions {
+  /** How long a second caller waits for the first. @default 0 */
+  readonly waitMs?: number;
+  /** How soon a dead process shows. @default 30000 */
+  readonly ttlMs?: number;
+  /** Whether to ask the provider what became of a run that nobody recorded the end of. @default false */
+  readonly probing?: boolean;
+}
+
+/** Charges an order at the provider, once. */
 export function pay(
   coord: Coordinator,
   providerUrl: string,
   order: Order,
-  { waitMs = 0, probing = false }: { waitMs?: number; probing?: boolean } = {},
+  { waitMs = 0, ttlMs = 30_000, probing = false }: PayOptions = {},
 ): Promise<OnceResult<Receipt>> {
-  return coord.once<Receipt, { id: string; amount: number }>(
+  /** Asked when a run began and nobody recorded its end: the provider knows. */
+  const probe = async ({
+    idempotencyKey,
+    signal,
+  }: UncertainExecution<Order>): Promise<ProbeAnswer<Receipt>> => {
+    const charge = await ask("GET", providerUrl, { key: idempotencyKey }, signal);
+    if (charge === undefined) return { status: "not-done" };
+    return { status: "completed", response: { charge, amount: order.amount } };
+  };
+  return coord.once(
     `charge:${order.id}`,
-    {
-      input: { id: order.id, amount: order.amount },
-      ttlMs: 2000, // so short that you can watch it; 30 seconds is the default
-      waitMs,
-      ...(probing && {
-        // Asked when a run began and nobody recorded its end: the provider knows.
-        probe: async ({ idempotencyKey, input, signal }) => {
-          const charge = await ask("GET", providerUrl, { key: idempotencyKey }, signal);
-          if (charge === undefined) return { status: "not-done" };
-          return { status: "completed", response: { charge, amount: input.amount } };
-        },
-      }),
-    },
+    { input: order, ttlMs, waitMs, probe: probing ? probe : undefined },
     async ({ id, amount }, { idempotencyKey, signal }) => {
       const query = { key: idempotencyKey, order: id, amount: String(amount) };
       const charge = await ask("POST", providerUrl, query, signal);

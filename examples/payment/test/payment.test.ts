@@ -27,9 +27,9 @@ test("in memory every order is charged once", async () => {
   expect(output).toContain("no key, 1300: 400");
 }, 60_000);
 
-test("on PostgreSQL also the one whose process was killed after it charged, and again on the same store", async () => {
-  for (let round = 0; round < 2; round += 1) {
-    const output = await example(server.url);
+test("on PostgreSQL also the one whose process was killed after it charged, and twice at once on one store", async () => {
+  const outputs = await Promise.all([example(server.url), example(server.url)]);
+  for (const output of outputs) {
     expect(output).toContain("it ended by SIGKILL");
     expect(output).toContain("lapse: completed with ch_3, replayed");
     expect(output).toContain("5 orders, charged 1, 1, 1, 1, 1 times");

@@ -43,7 +43,7 @@ const isQueued = async (): Promise<boolean> => {
   const { rowCount } = await pool.query(
     "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%coord%'",
   );
-  return rowCount === 1;
+  return (rowCount ?? 0) > 0;
 };
 
 test("the answer to COMMIT is lost: it is completed, though the function throws", async () => {
