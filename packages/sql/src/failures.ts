@@ -51,6 +51,14 @@ const mysqlVerdicts: Readonly<Record<number, Verdict>> = {
   1317: "ended", // killed
   1927: "ended",
   3169: "ended",
+  // The network or the server's patience gave out.
+  1152: "ended",
+  1158: "ended",
+  1159: "ended",
+  1160: "ended",
+  1161: "ended",
+  1184: "ended",
+  4031: "ended",
 };
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

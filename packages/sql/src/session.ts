@@ -17,12 +17,15 @@ export interface SessionState {
   end(): void;
 }
 
+/** White space, comments and the like, before the first word. */
+const lead = String.raw`^(?:[\s;(]|--[^\n]*|#[^\n]*|/\*[^]*?\*/)*`;
 /** These end the transaction behind the session's back. */
-const control =
-  /^[\s;(]*(?:BEGIN|COMMIT|END|ABORT|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)|START\s+TRANSACTION|PREPARE\s+TRANSACTION)\b/i;
-
+const control = new RegExp(
+  String.raw`${lead}(BEGIN|COMMIT|END|ABORT|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)|START\s+TRANSACTION|PREPARE\s+TRANSACTION)\b`,
+  "i",
+);
 /** This undoes a failure: back to a savepoint, PostgreSQL goes on. */
-const rescue = /^\s*ROLLBACK\s+(?:WORK\s+|TRANSACTION\s+)?TO\b/i;
+const rescue = new RegExp(String.raw`${lead}ROLLBACK\s+(?:WORK\s+|TRANSACTION\s+)?TO\b`, "i");
 
 function checkText(sql: string): void {
   if (typeof sql !== "string")
@@ -30,7 +33,7 @@ function checkText(sql: string): void {
   const keyword = control.exec(sql);
   if (keyword === null) return;
   throw new InvalidArgumentError(
-    `A session must not be sent ${keyword[0].trim()}: return from the function to commit, throw to roll back.`,
+    `A session must not be sent ${keyword[1]}: return from the function to commit, throw to roll back.`,
   );
 }
 

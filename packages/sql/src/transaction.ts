@@ -101,6 +101,22 @@ function overdue(error: unknown): unknown {
   );
 }
 
+/** The bit of mysql2's `serverStatus` that says that a transaction is open. */
+const inTransaction = 1;
+
+/** @throws {InvalidArgumentError} when MySQL says that no transaction is open any more. */
+function checkStillOpen(answer: unknown): void {
+  const [header]: readonly unknown[] = Array.isArray(answer) ? answer : [];
+  const status =
+    typeof header === "object" && header !== null && "serverStatus" in header
+      ? header.serverStatus
+      : undefined;
+  if (typeof status !== "number" || (status & inTransaction) !== 0) return;
+  throw new InvalidArgumentError(
+    "The statement has ended the transaction, as DDL does on MySQL: what came before it is committed, and nothing more is done. Run it outside of transactions.",
+  );
+}
+
 async function perform<T>(
   pool: object,
   connection: Connection,
@@ -120,7 +136,9 @@ async function perform<T>(
     dialect,
     query: async (statement) => {
       try {
-        return await limit.race(connection.send(statement));
+        const answer = await limit.race(connection.send(statement));
+        if (dialect === "mysql") checkStillOpen(answer);
+        return answer;
       } catch (error) {
         throw overdue(error);
       }
@@ -148,7 +166,11 @@ async function perform<T>(
     try {
       await commit(connection, limit, result);
     } catch (error) {
-      if (!(error instanceof CommitUnknownError)) note("rolled-back");
+      if (!(error instanceof CommitUnknownError)) {
+        note("rolled-back");
+        // The server has answered, and PostgreSQL's transaction is over in any case.
+        isClean = dialect === "postgres";
+      }
       throw error;
     }
     isClean = true;

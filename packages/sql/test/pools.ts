@@ -1,6 +1,3 @@
-import type { Backend } from "@coord/core";
-import { mysqlBackend } from "@coord/mysql";
-import { postgresBackend } from "@coord/postgres";
 import { createPool } from "mysql2/promise";
 import pg from "pg";
 import type { Dialect, SqlPool } from "../src/index.ts";
@@ -15,8 +12,6 @@ export interface TestPool {
   readonly url: string;
   /** Runs statements outside of any session; the rows of the last one. */
   query(sql: string): Promise<Record<string, unknown>[]>;
-  /** Leases in the same database. */
-  backend(): Backend;
   end(): Promise<void>;
 }
 
@@ -29,7 +24,6 @@ export function openPool(flavor: Flavor, url: string, max = 5): TestPool {
       pool,
       url,
       query: async (sql) => (await pool.query<Record<string, unknown>>(sql)).rows,
-      backend: () => postgresBackend({ client: pool }),
       end: () => pool.end(),
     };
   }
@@ -42,7 +36,6 @@ export function openPool(flavor: Flavor, url: string, max = 5): TestPool {
       const [rows] = await pool.query(sql);
       return Array.isArray(rows) ? (rows as Record<string, unknown>[]) : [];
     },
-    backend: () => mysqlBackend({ client: pool }),
     end: () => pool.end(),
   };
 }

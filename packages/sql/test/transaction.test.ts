@@ -172,7 +172,7 @@ for (const flavor of flavors) {
       expect(isCoordError(await caught(kept?.execute("SELECT 1") ?? Promise.resolve()), "COORD_CLOSED")).toBe(
         true,
       );
-      for (const text of ["COMMIT", " rollback", "BEGIN", "start  transaction"]) {
+      for (const text of ["COMMIT", " rollback", "BEGIN", "start  transaction", "-- now\n/* and */ COMMIT"]) {
         const error = await caught(transaction(at.db.pool, (session) => session.execute(text)));
         expect(isCoordError(error, "COORD_INVALID_ARGUMENT")).toBe(true);
       }
@@ -315,6 +315,18 @@ describe.skipIf(missing.postgres)("a transaction on PostgreSQL", () => {
     expect(failed[0]?.reason).toMatchObject({ code: "COORD_ROLLED_BACK", reason: "serialization" });
   });
 
+  it("lets a deferred constraint's error out, and keeps the connection", async () => {
+    const table = await accounts(at.db);
+    const one = openPool("postgres", at.server.url, 1);
+    await one.query(`ALTER TABLE ${table} ADD CONSTRAINT u UNIQUE (note) DEFERRABLE INITIALLY DEFERRED`);
+    const error = await caught(
+      transaction(one.pool, (session) => session.execute(`UPDATE ${table} SET note = 'x' WHERE id < 3`)),
+    );
+    expect(error).toMatchObject({ code: "23505" });
+    expect(census(one)).toEqual({ total: 1, free: 1 });
+    await one.end();
+  });
+
   it("refuses several statements in one text", async () => {
     const table = await accounts(at.db);
     const error = await caught(
@@ -322,5 +334,37 @@ describe.skipIf(missing.postgres)("a transaction on PostgreSQL", () => {
     );
     expect(error).toMatchObject({ code: "42601" });
     expect(await balanceOf(at.db, table)).toBe(100);
+  });
+});
+
+describe.skipIf(missing.mysql)("a transaction on MySQL", () => {
+  const at = useServer("mysql");
+
+  it("finds out that DDL has committed it, and does nothing more", async () => {
+    const table = await accounts(at.db);
+    const error = await caught(
+      transaction(at.db.pool, async (session) => {
+        await session.execute(`UPDATE ${table} SET balance = 1 WHERE id = 1`);
+        await session.execute(`ALTER TABLE ${table} ADD COLUMN extra int`).catch(() => {});
+        await session.execute(`UPDATE ${table} SET balance = 2 WHERE id = 2`);
+      }),
+    );
+    expect(isCoordError(error, "COORD_ROLLED_BACK")).toBe(true);
+    expect(error).toMatchObject({ cause: { code: "COORD_INVALID_ARGUMENT" } });
+    expect(await balanceOf(at.db, table, 2)).toBe(100);
+  });
+
+  it("takes texts as they are, whatever the session's sql_mode says of backslashes", async () => {
+    const table = await accounts(at.db);
+    await at.db.query("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'");
+    const other = openPool("mysql", at.server.url, 1);
+    const note = "\\' OR 1 = 1 -- ";
+    await transaction(other.pool, (session) =>
+      session.execute(`UPDATE ${table} SET note = :note WHERE id = :id`, { note, id: 1 }),
+    );
+    expect(await at.db.query(`SELECT id, note FROM ${table} WHERE note IS NOT NULL`)).toEqual([
+      { id: 1, note },
+    ]);
+    await other.end();
   });
 });

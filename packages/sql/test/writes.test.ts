@@ -1,4 +1,4 @@
-import { createCoordinator, isCoordError, StaleFenceError } from "@coord/core";
+import { createCoordinator, isCoordError, memoryBackend, StaleFenceError } from "@coord/core";
 import { describe, expect, it } from "vitest";
 import {
   ConflictError,
@@ -320,8 +320,7 @@ for (const flavor of flavors) {
 
     it("a holder that lost its lease is refused once the next one has written", async () => {
       const table = await accounts(at.db);
-      const coord = createCoordinator({ backend: at.db.backend(), namespace: "sql" });
-      await coord.setup();
+      const coord = createCoordinator({ backend: memoryBackend(), namespace: "sql" });
       const write = (holder: Fenced, balance: number): Promise<void> =>
         transaction(at.db.pool, (session) =>
           fencedUpdate(session, holder, table, { where: { id: 1 }, set: { balance } }),
