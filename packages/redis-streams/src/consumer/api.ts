@@ -103,8 +103,10 @@ export interface Message<Body> {
   readonly body: Body;
   /** Which delivery this is, from 1. */
   readonly attempt: number;
-  /** Names this message within this group, the same for every delivery: `stream/group/id`. */
-  readonly idempotencyKey: string;
+  /** Names this message within this group, the same for every delivery: `stream/group/id`. An idempotency key. */
+  readonly key: string;
+  /** The attempt as a fencing token: writes that refuse smaller ones refuse a delivery that was overtaken. */
+  readonly fence: bigint;
   /**
    * Aborts with a `MessageLostError` when the message was claimed away, when that can no longer be
    * ruled out, or when the consumer stops and its grace is over.

@@ -43,8 +43,11 @@ export class HandedMessage<Body> implements Message<Body> {
   get id(): string {
     return this.delivery.id;
   }
-  get idempotencyKey(): string {
+  get key(): string {
     return `${this.#desk.stream}/${this.#desk.group}/${this.delivery.id}`;
+  }
+  get fence(): bigint {
+    return BigInt(this.attempt);
   }
   get signal(): AbortSignal {
     return this.delivery.signal;

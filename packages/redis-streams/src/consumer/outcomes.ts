@@ -113,7 +113,7 @@ export function createOutcomes(parts: OutcomesParts): Outcomes {
     stop() {
       const given: Returned[] = [];
       for (const { id, attempt, trimmed } of interrupted) {
-        if (!trimmed) given.push({ id, attempt, idleMs: claimAfterMs, counts: false });
+        if (!trimmed) given.push({ id, attempt, idleMs: claimAfterMs, counts: true });
       }
       for (const [{ id, attempt, trimmed }, { atMs, timer }] of due) {
         clearTimeout(timer);

@@ -4,10 +4,11 @@
  *
  * `node --conditions=source --import tsx packages/redis-streams/test/consumer/kills.ts [messages]` is the long form.
  */
-import { type ChildProcess, fork } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { startRedis, until } from "../server.ts";
+import { bundled } from "./bundled.ts";
 
 export interface Ordeal {
   readonly messages: number;
@@ -31,10 +32,10 @@ export interface Verdict {
 }
 
 const claimAfterMs = 4000;
-const child = fileURLToPath(new URL("kills-child.ts", import.meta.url));
 
 export async function survive({ messages, workers, ends, everyMs, poison }: Ordeal): Promise<Verdict> {
   await using server = await startRedis({ settings: {} });
+  await using child = await bundled("kills-child.ts");
   const { admin } = server;
   const stream = "ordeal";
   const alive = new Map<ChildProcess, string>();
@@ -45,7 +46,7 @@ export async function survive({ messages, workers, ends, everyMs, poison }: Orde
   function begin(): void {
     const name = `p${(started += 1)}`;
     const args = [server.url, stream, name, String(claimAfterMs)];
-    const worker = fork(child, args, { execArgv: ["--conditions=source", "--import", "tsx"] });
+    const worker = child.start(args);
     alive.set(worker, name);
     worker.once("exit", (_, signal) => {
       alive.delete(worker);
@@ -88,7 +89,7 @@ export async function survive({ messages, workers, ends, everyMs, poison }: Orde
   isOver = true;
   const last = [...alive.keys()];
   for (const worker of last) worker.kill("SIGTERM");
-  await Promise.all(last.map((worker) => (worker.exitCode === null ? once(worker, "exit") : undefined)));
+  for (const worker of last) if (alive.has(worker)) await once(worker, "exit");
   const counts = Object.values(await admin.hgetall("handled")).map(Number);
   const dead = await admin.xrange(`{${stream}}:workers:dead`, "-", "+");
   return {
