@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { makeDataFolder } from "./data-folder.ts";
 import { tiedToParent } from "./privileges.ts";
 import { freePort, poll } from "./probe.ts";
@@ -82,6 +83,8 @@ export async function startProgram(program: Program): Promise<RunningProgram> {
     const family = killFamily(pid);
     if (!(await gone(family, 10_000)))
       throw new Error(`${program.name} survived kill -9: pids ${family.join(", ")}`);
+    // A zombie answers to its number until it is fetched: PostgreSQL would not start beside it.
+    while (livePid() !== undefined) await sleep(1);
   };
 
   const faults: Faults = {
