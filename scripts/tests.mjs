@@ -42,7 +42,7 @@ function vitest(node, name, args) {
     }
   } catch (error) {
     total.failed += 1;
-    failures.push(`${name}: no report: ${error}`);
+    failures.push(`${name}: no report: ${String(error)}`);
   }
 }
 
