@@ -7,6 +7,7 @@ import { fences } from "./cases/fences.ts";
 import { granting } from "./cases/granting.ts";
 import { model } from "./cases/model.ts";
 import { names } from "./cases/names.ts";
+import { onceInDoubt } from "./cases/once-in-doubt.ts";
 import { once } from "./cases/once.ts";
 import { overruling } from "./cases/overruling.ts";
 import { reading } from "./cases/reading.ts";
@@ -33,5 +34,6 @@ export const cases: readonly Case[] = [
   ...model,
   ...core,
   ...once,
+  ...onceInDoubt,
   ...election,
 ];

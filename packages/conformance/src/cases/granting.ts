@@ -146,12 +146,17 @@ export const granting: readonly Case[] = casesOf("granting", {
   "spent-after-release": {
     title: "a grant id that was released is spent, whatever else would refuse",
     async run({ one, name }) {
-      const lease = name();
-      const { grantId, fence } = await one.grant(lease);
-      await one.release({ name: lease, grantId, fence }, { sealed: true });
-      await one.refuse(lease, "spent", { grantId });
-      await one.refuse(lease, "spent", { grantId, ifFence: 1n });
-      await one.refuse(lease, "spent", { grantId, from: { grantId, fence } });
+      for (const sealed of [true, false]) {
+        const lease = name();
+        const { grantId, fence } = await one.grant(lease);
+        await one.release({ name: lease, grantId, fence }, { sealed });
+        await untouched(one, lease, async () => {
+          await one.refuse(lease, "spent", { grantId });
+          await one.refuse(lease, "spent", { grantId, ifFence: 1n });
+          await one.refuse(lease, "spent", { grantId, ifFence: fence });
+          await one.refuse(lease, "spent", { grantId, from: { grantId, fence } });
+        });
+      }
     },
   },
   "spent-after-lapse": {
@@ -189,12 +194,13 @@ export const granting: readonly Case[] = casesOf("granting", {
     },
   },
   "if-fence-zero": {
-    title: "ifFence 0n grants only where there is no record; another fence refuses there, without a record",
+    title: "ifFence 0n grants only where there is no record; another fence refuses there, and writes none",
     async run({ one, name }) {
       const lease = name();
       const refused = await one.refuse(lease, "moved", { ifFence: 1n });
       assert.equal(refused.record, null);
       assert.equal(refused.remainingMs, 0);
+      assert.equal(await one.inspect(lease), null, "a refused attempt writes nothing");
       await one.release(await one.grant(lease, { ifFence: 0n }));
       await one.refuse(lease, "moved", { ifFence: 0n });
     },
@@ -264,9 +270,13 @@ export const granting: readonly Case[] = casesOf("granting", {
       await one.release(await one.grant(lease));
       const unlock = await opened.lockRecord?.(lease);
       const [grantId, ttlMs] = [freshGrantId(), longTtlMs];
-      const waiting = context.resolve(() => one.acquire(lease, { grantId, ttlMs }));
+      let answered = false;
+      const waiting = context
+        .resolve(() => one.acquire(lease, { grantId, ttlMs }))
+        .finally(() => (answered = true));
       // Time that is waited for, as a clock that is put forward may be seen only by what is sent afterwards.
       await sleep(4 * timing.slackMs);
+      assert.equal(answered, false, "it waits while the record is locked");
       const unlockedMs = context.elapsedMs();
       await unlock?.();
       assert.equal((await waiting).outcome, "granted");

@@ -160,6 +160,27 @@ export const granting: readonly Mutant[] = [
     broken: acquires((record, _, nowUs) => (law.isHeld(record, nowUs) ? record : { ...record, grantId: "" })),
   },
   {
+    breaks: "a spent grant id is granted anew where it left no seal",
+    kills: ["granting/spent-after-release"],
+    broken: acquires((record) =>
+      record.expiresAt === 0 && !record.sealed ? { ...record, grantId: "" } : record,
+    ),
+  },
+  {
+    breaks: "an attempt after a fence leaves a free record where there was none",
+    kills: ["granting/if-fence-zero", "granting/refused-changes-nothing"],
+    broken: {
+      steps: {
+        acquire(before, request, nowUs) {
+          const step = law.acquire(before, request, nowUs);
+          if (before !== null || step.record !== null) return step;
+          const { record } = law.overrule<string>(null, { ...request, fence: 0n, released: false }, nowUs);
+          return { ...step, record };
+        },
+      },
+    },
+  },
+  {
     breaks: "sealed is said before held",
     kills: ["granting/reasons-in-order"],
     broken: acquires((record, { grantId, from }) =>
