@@ -1,4 +1,28 @@
 /** What `coord once` keeps of a command: its exit code, and its standard output if that is small enough. */
+import { write } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+
+const writeTo = promisify(write);
+const fullMs = 10;
+
+/**
+ * Writes to standard output from a thread of the pool: `process.stdout` would stop this process, and with it
+ * the renewals, for as long as the reader of a pipe stands still. Whether anybody reads it changes nothing of
+ * what the command does, nor of what is kept.
+ */
+export async function writeThrough(chunk: Buffer): Promise<void> {
+  let from = 0;
+  while (from < chunk.length) {
+    try {
+      from += (await writeTo(process.stdout.fd, chunk, from)).bytesWritten;
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code !== "EAGAIN") return;
+      await sleep(fullMs);
+    }
+  }
+}
 
 /** Text as it is; bytes that are no UTF-8, or text that JSON would blow up, as base64. */
 export type Kept = {

@@ -1,8 +1,10 @@
 import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import type { Readable } from "node:stream";
 import { constants } from "node:os";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isCoordError } from "@coord/core";
 import { exitCodes } from "./exit.ts";
 import { sharedNowMs } from "./messages.ts";
 import type { FromGuard, ToGuard } from "./messages.ts";
@@ -32,8 +34,8 @@ export interface Supervision {
   readonly env: Readonly<Record<string, string>>;
   readonly ttlMs: number;
   readonly killAfterMs: number;
-  /** Gets the command's standard output, which else is this process's own. */
-  readonly onOutput?: ((chunk: Buffer) => void) | undefined;
+  /** Gets the command's standard output, which else is this process's own, as fast as it takes it. */
+  readonly onOutput?: ((chunk: Buffer) => Promise<void>) | undefined;
 }
 
 /** Passed on to the command; all but these keep their meaning for `coord` itself. */
@@ -48,8 +50,8 @@ const forwarded = [
   "SIGCONT",
 ] as const;
 const backstopMs = 500;
-/** How long the output of a command that has ended is waited for, where a process that it left holds it open. */
-const outputMs = 2000;
+/** What a command wrote is read long before; longer than that only a process that it left holds its output open. */
+const outputIdleMs = 1000;
 
 export const exitCodeOfSignal = (signal: NodeJS.Signals): number =>
   exitCodes.signal + constants.signals[signal];
@@ -70,6 +72,43 @@ function killGroup(pid: number): void {
   }
 }
 
+/** Whether the lease's own time is over, and not only its holder's right to it. */
+const isOver = (reason: unknown): boolean =>
+  isCoordError(reason, "COORD_LEASE_LOST") && "reason" in reason && reason.reason === "deadline";
+
+/** Reads no faster than it is taken, so that a slow reader slows the command down, as in any pipe. */
+function readOutput(
+  output: Readable | null,
+  take: (chunk: Buffer) => Promise<void> = () => Promise.resolve(),
+): { readonly ended: () => Promise<void> } {
+  let taking = false;
+  let quietSinceMs = performance.now();
+  const closed = new Promise<void>((resolve) => {
+    if (output === null) return resolve();
+    output.on("close", () => resolve());
+    output.on("error", () => resolve());
+    output.on("data", (chunk: Buffer) => {
+      taking = true;
+      output.pause();
+      void take(chunk).finally(() => {
+        taking = false;
+        quietSinceMs = performance.now();
+        output.resume();
+      });
+    });
+  });
+  return {
+    async ended() {
+      quietSinceMs = performance.now();
+      const look = setInterval(() => {
+        if (!taking && performance.now() - quietSinceMs > outputIdleMs) output?.destroy();
+      }, 50);
+      await closed;
+      clearInterval(look);
+    },
+  };
+}
+
 const nothingLeft = { signal: null, stopped: false, leftBehind: false };
 
 /**
@@ -86,14 +125,7 @@ export function supervise(held: Held, supervision: Supervision): Promise<Ended> 
     let over = false;
     let deadlineMs = sharedNowMs() + held.remainingMs;
     let backstop: NodeJS.Timeout | undefined;
-    const output = guard.stdout;
-    const outputEnded = new Promise<void>((ended) => {
-      if (output === null) return ended();
-      output.on("data", (chunk: Buffer) => onOutput?.(chunk));
-      output.on("error", () => ended());
-      output.on("close", () => ended());
-    });
-
+    const output = readOutput(guard.stdout, onOutput);
     const tell = (message: ToGuard): void => {
       if (guard.connected) guard.send(message, () => undefined);
     };
@@ -116,13 +148,11 @@ export function supervise(held: Held, supervision: Supervision): Promise<Ended> 
       clearTimeout(backstop);
       for (const [signal, forward] of forwarders) process.off(signal, forward);
       held.signal.removeEventListener("abort", onLost);
-      const limit = setTimeout(() => output?.destroy(), outputMs);
-      void outputEnded.then(() => {
-        clearTimeout(limit);
-        resolve(ended);
-      });
+      void output.ended().then(() => resolve(ended));
     };
     const onLost = (): void => {
+      // A machine that slept: the clock that processes share stood still meanwhile, and that deadline is past.
+      if (isOver(held.signal.reason)) tell({ do: "hold", deadlineMs: (deadlineMs = sharedNowMs()) });
       tell({ do: "stop" });
       // The guard does it; were it stopped too, the command still must not outlive the lease.
       const restMs = Math.min(killAfterMs, deadlineMs - sharedNowMs());

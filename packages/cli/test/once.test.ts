@@ -93,6 +93,30 @@ describe.skipIf(missing !== undefined)(
       expect((await most()).stdout).toBe("\0".repeat(131_072));
     });
 
+    it("keeps its claim while the reader of its output stands still, and passes all of it on", async () => {
+      const command = "head -c 200000 /dev/zero; echo done";
+      const line = `"$COORD" once slow --ttl 6s --kill-after 100ms -- sh -c '${command}' | (sleep 8; wc -c)`;
+      expect(await user.shell(line).ended).toMatchObject({ code: 0, stdout: "200005\n", stderr: "" });
+      // A reader that goes away does not end the command either.
+      const ran = user.file();
+      await user.shell(`"$COORD" once deaf -- sh -c 'echo a; sleep 0.5; echo ran > ${ran}' | true`).ended;
+      const again = await coord(["once", "deaf", "--", "sh", "-c", `echo a; sleep 0.5; echo ran > ${ran}`])
+        .ended;
+      expect([again.code, again.stdout, user.lines(ran)]).toEqual([0, "a\n", ["ran"]]);
+    });
+
+    it("does not wait for a process that the command left with its output", async () => {
+      const beganMs = performance.now();
+      const once = () =>
+        coord(["once", "left", "--", "sh", "-c", "echo a; sleep 45 2> /dev/null & exit 0"]).ended;
+      // This test's own end of the pipe is held open too, hence the file.
+      const out = user.file();
+      await user.shell(`"$COORD" once left -- sh -c 'echo a; sleep 45 2> /dev/null & exit 0' > ${out}`).ended;
+      expect(user.lines(out)).toEqual(["a"]);
+      expect((await once()).stdout).toBe("a\n");
+      expect(performance.now() - beganMs).toBeLessThan(40_000);
+    });
+
     it("is uncertain when coord is killed with -9, ends the command, and a person decides", async () => {
       const ran = user.file();
       const command = ["--ttl", "5s", "--", "sh", "-c", `echo $$ >> ${ran}; exec sleep 60`];

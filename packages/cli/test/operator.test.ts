@@ -140,6 +140,15 @@ describe.skipIf(missing !== undefined)(`an operator ${missing ?? ""}`, () => {
       expect(await coord(args).ended).toMatchObject({ code: 0 });
     });
 
+    it("follows an election until told to end", async () => {
+      const typed = coord(["leader", "followed", "--follow"]);
+      await until(() => typed.stdout().includes("nobody leads"));
+      await using _ = program.elect("followed").start();
+      await until(() => typed.stdout().includes("billing-7 leads, term"));
+      typed.child.kill("SIGTERM");
+      expect((await typed.ended).code).toBe(0);
+    });
+
     it("is told what is wrong with the store, how far away it is and how its clock goes", async () => {
       const { code, stdout } = await coord(["doctor"]).ended;
       expect([code, stdout]).toEqual([0, expect.stringMatching(/round trip +\d+ ms/)]);

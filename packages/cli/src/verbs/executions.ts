@@ -15,7 +15,7 @@ const statuses = ["running", "completed", "failed", "uncertain", "not-done"] as 
 const decisions = ["completed", "not-done", "failed"] as const;
 
 const lsVerb = () =>
-  storeVerb("ls", "list executions; by default all that is not over", [
+  storeVerb("ls", "list executions, of all statuses or of one", [
     "coord executions ls --status uncertain      # what somebody must decide about",
     "coord executions ls --prefix charge: --json",
   ])

@@ -5,7 +5,7 @@ import type { Execution, OnceResult } from "@coord/core";
 import { durationMs, showDuration, waitMs } from "../duration.ts";
 import { ExitError, exitCodes } from "../exit.ts";
 import { onInterrupt } from "../interrupt.ts";
-import { keep, outputOf } from "../output.ts";
+import { keep, outputOf, writeThrough } from "../output.ts";
 import type { Kept } from "../output.ts";
 import type { Store, StoreOptions } from "../store.ts";
 import { supervise } from "../supervise.ts";
@@ -47,9 +47,9 @@ async function runOf(
     COORD_ATTEMPT: String(execution.attempt),
   };
   const output = keep(options.output ?? true);
-  const onOutput = (chunk: Buffer): void => {
-    process.stdout.write(chunk);
+  const onOutput = async (chunk: Buffer): Promise<void> => {
     output.add(chunk);
+    await writeThrough(chunk);
   };
   const ended = await supervise(execution, { command, env, ttlMs, killAfterMs, onOutput });
   const { exitCode, signal } = ended;
