@@ -228,7 +228,7 @@ async function offsetOf(context: Context): Promise<number> {
 }
 
 /** Sequences that are played side by side, each on a name of its own. */
-const atOnce = 32;
+const atOnce = 16;
 
 function withSeed(error: unknown, seed: number): unknown {
   if (error instanceof Error) error.message = `with seed ${seed}: ${error.message}`;
@@ -241,7 +241,7 @@ export const model: readonly Case[] = casesOf("model", {
     async run(context) {
       const offsetMs = await offsetOf(context);
       const seed = context.seed ?? randomInt(2 ** 31);
-      const rounds = context.opened.passTime === undefined ? 1 : 6;
+      const rounds = context.opened.passTime === undefined ? 2 : 6;
       const sequences = fc.sample(sequence, { seed, numRuns: rounds * atOnce });
       // No shrinking: a failure shows the single step that went wrong, and the record before it.
       for (let round = 0; round < rounds; round += 1) {
