@@ -1,5 +1,6 @@
 import { isCoordError } from "@coord/core";
 import { startProxy } from "@coord/test-fixtures";
+import pg from "pg";
 import { describe, expect, it } from "vitest";
 import {
   CommitUnknownError,
@@ -279,6 +280,21 @@ describe.skipIf(missing.postgres)("a transaction on PostgreSQL", () => {
     );
     expect(error).toMatchObject({ code: "COORD_ROLLED_BACK", reason: "failed" });
     expect(await balanceOf(at.db, table)).toBe(100);
+  });
+
+  it("believes the answer to COMMIT also where something failed that it has not seen", async () => {
+    const table = await accounts(at.db);
+    const pool = new pg.Pool({ connectionString: at.server.url });
+    const clients: pg.PoolClient[] = [];
+    pool.on("acquire", (client) => clients.push(client));
+    const error = await caught(
+      transaction(pool, async (session) => {
+        await session.execute(`UPDATE ${table} SET balance = 0 WHERE id = 1`);
+        await clients[0]?.query("SELECT 1 / 0").catch(() => {});
+      }),
+    );
+    expect(error).toMatchObject({ code: "COORD_ROLLED_BACK", reason: "failed" });
+    await pool.end();
   });
 
   it("goes on after a statement that failed behind a savepoint", async () => {
