@@ -1,4 +1,6 @@
 /** What the conformance suite needs to know of this backend, on a server of the fixtures. */
+import { join } from "node:path";
+import { forkHolder } from "@coord/conformance";
 import type { Harness, Misconfigured, Opened } from "@coord/conformance";
 import type { Name } from "@coord/core";
 import { startProxy } from "@coord/test-fixtures";
@@ -89,6 +91,11 @@ export function redisHarness(server: Running, scripts: Scripts = compileScripts(
         return make(server.url.replace("//", "//least:pw@"));
       },
       misconfigured,
+      spawnHolder: (key, ttlMs) =>
+        forkHolder(join(import.meta.dirname, "conformance-holder-child.ts"), {
+          args: [server.url, "1", namespace, key, String(ttlMs)],
+          execArgv: ["--conditions=source", "--import", "tsx"],
+        }),
       singleConnection: async () => make(server.url),
       bare: async () => make(server.url),
     };
@@ -120,6 +127,11 @@ export function clusterHarness(cluster: Awaited<ReturnType<typeof startCluster>>
         async close() {
           for (const one of made) await one.close();
         },
+        spawnHolder: (key, ttlMs) =>
+          forkHolder(join(import.meta.dirname, "conformance-holder-child.ts"), {
+            args: [cluster.clusterUrl, String(partitions), namespace, key, String(ttlMs)],
+            execArgv: ["--conditions=source", "--import", "tsx"],
+          }),
         async writeFence(name, fence) {
           await cluster.admin.hset(recordKey(name, partitions), "f", String(fence));
         },

@@ -50,3 +50,22 @@ export async function startDisposableProxy(url: string) {
   const proxy = await startProxy(url);
   return Object.assign(proxy, { [Symbol.asyncDispose]: () => proxy.stop() });
 }
+
+/** Moves one slot with its keys from its master to another, as an operator's tool does. */
+export async function moveSlot(admin: Cluster, slot: number): Promise<void> {
+  await admin.ping();
+  const [address = ""] = admin.slots[slot] ?? [];
+  const masters = admin.nodes("master");
+  const isOwner = ({ options }: Redis) => `${options.host}:${options.port}` === address;
+  const source = masters.find(isOwner);
+  const target = masters.find((node) => !isOwner(node));
+  if (source === undefined || target === undefined) throw new Error("no two masters");
+  const [sourceId, targetId] = [await source.cluster("MYID"), await target.cluster("MYID")];
+  await target.cluster("SETSLOT", slot, "IMPORTING", sourceId);
+  await source.cluster("SETSLOT", slot, "MIGRATING", targetId);
+  const keys = await source.cluster("GETKEYSINSLOT", slot, 1000);
+  const { host = "", port = 0 } = target.options;
+  await source.call("MIGRATE", host, port, "", 0, 5000, "KEYS", ...keys);
+  await target.cluster("SETSLOT", slot, "NODE", targetId);
+  await source.cluster("SETSLOT", slot, "NODE", targetId);
+}

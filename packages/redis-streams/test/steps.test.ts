@@ -1,12 +1,11 @@
 import { whyMissing } from "@coord/test-fixtures";
-import type { Cluster, Redis } from "ioredis";
 import { Redis as Redis5 } from "ioredis-5";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type RedisStreamsBackend, redisStreamsBackend } from "../src/index.ts";
 import { partition, slotOfKey } from "../src/keys.ts";
 import { attempt, call, freshId, freshNamespace } from "./call.ts";
 import { leastPrivilege } from "./harness.ts";
-import { startCluster, startDisposableProxy, startRedis, until } from "./server.ts";
+import { moveSlot, startCluster, startDisposableProxy, startRedis, until } from "./server.ts";
 
 const missing = await whyMissing("redis");
 
@@ -293,22 +292,3 @@ describe.skipIf(noCluster !== undefined)(
     });
   },
 );
-
-/** Moves one slot with its keys from its master to another, as an operator's tool does. */
-async function moveSlot(admin: Cluster, slot: number): Promise<void> {
-  await admin.ping();
-  const [address = ""] = admin.slots[slot] ?? [];
-  const masters = admin.nodes("master");
-  const isOwner = ({ options }: Redis) => `${options.host}:${options.port}` === address;
-  const source = masters.find(isOwner);
-  const target = masters.find((node) => !isOwner(node));
-  if (source === undefined || target === undefined) throw new Error("no two masters");
-  const [sourceId, targetId] = [await source.cluster("MYID"), await target.cluster("MYID")];
-  await target.cluster("SETSLOT", slot, "IMPORTING", sourceId);
-  await source.cluster("SETSLOT", slot, "MIGRATING", targetId);
-  const keys = await source.cluster("GETKEYSINSLOT", slot, 1000);
-  const { host = "", port = 0 } = target.options;
-  await source.call("MIGRATE", host, port, "", 0, 5000, "KEYS", ...keys);
-  await target.cluster("SETSLOT", slot, "NODE", targetId);
-  await source.cluster("SETSLOT", slot, "NODE", targetId);
-}

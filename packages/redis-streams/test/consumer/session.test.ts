@@ -35,11 +35,11 @@ describe.skipIf(missing !== undefined)(
       await Promise.all([server[Symbol.asyncDispose](), postgres.stop(), child[Symbol.asyncDispose]()]);
     });
 
-    /** A database of its own, as tests run at the same time. */
-    async function freshDatabase(name: string): Promise<{ url: string; pool: Pool } & AsyncDisposable> {
-      await admin.query(`CREATE DATABASE ${name}`);
+    /** A schema of its own, as tests run at the same time. */
+    async function freshSchema(name: string): Promise<{ url: string; pool: Pool } & AsyncDisposable> {
+      await admin.query(`CREATE SCHEMA ${name}`);
       const url = new URL(postgres.url);
-      url.pathname = name;
+      url.searchParams.set("options", `-c search_path=${name}`);
       const pool = new Pool({ connectionString: String(url) });
       pool.on("error", () => {});
       await pool.query(`CREATE TABLE effect (message text NOT NULL, amount int NOT NULL);
@@ -56,7 +56,7 @@ describe.skipIf(missing !== undefined)(
 
     /** Runs processes that die at these steps, one after another, then one that lives; answers what was applied how often. */
     async function applied(queue: TestQueue, way: string, steps: readonly string[]) {
-      await using database = await freshDatabase(way);
+      await using database = await freshSchema(way);
       await queue.fill(messages);
       const spawn = (killAt: string, after: number) =>
         child.start([server.url, database.url, queue.stream, way, killAt, String(after)]);
