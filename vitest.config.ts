@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 const resolve = { conditions: ["source"] };
@@ -11,6 +12,8 @@ const packages = readdirSync("packages").filter((name) => existsSync(`packages/$
 
 export default defineConfig({
   test: {
+    // Most of a test's time is waiting for servers, deadlines and processes.
+    maxWorkers: 2 * availableParallelism(),
     projects: [
       ...packages.map((name) => project(name, `packages/${name}`)),
       project("test-fixtures", "test-fixtures"),
