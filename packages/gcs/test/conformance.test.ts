@@ -4,7 +4,7 @@ import { describeBackend } from "@coord/conformance/vitest";
 import type { Harness } from "@coord/conformance";
 import { start } from "@coord/test-fixtures";
 import { gcsBackend } from "../src/index.ts";
-import { fakeHarness } from "./harness.ts";
+import { fakeHarness, spawnHolder } from "./harness.ts";
 
 async function removeAll(url: string, namespace: string): Promise<void> {
   const { hostname, pathname, searchParams } = new URL(url);
@@ -27,6 +27,7 @@ function realHarness(url: string): Harness {
         backend,
         namespace,
         second: async () => gcsBackend({ url }),
+        spawnHolder: (key, ttlMs) => spawnHolder(url, namespace, key, ttlMs),
         async close() {
           await backend.close();
           await removeAll(url, namespace);

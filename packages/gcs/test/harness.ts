@@ -1,4 +1,6 @@
-import type { Harness, Misconfigured } from "@coord/conformance";
+import { join } from "node:path";
+import { forkHolder } from "@coord/conformance";
+import type { Harness, Holder, Misconfigured } from "@coord/conformance";
 import { startProxy } from "@coord/test-fixtures";
 import type { GcsBucket } from "../src/index.ts";
 import { bucketName, type FakeStore, openFakeStore } from "./fake-store.ts";
@@ -16,6 +18,13 @@ const spoilSetting =
   (name: string, value: unknown) =>
   ({ fake }: FakeStore): void =>
     void fake.addBucket(bucketName, { [name]: value });
+
+/** A process that holds the lease of `key`. */
+export const spawnHolder = (url: string, namespace: string, key: string, ttlMs: number): Promise<Holder> =>
+  forkHolder(join(import.meta.dirname, "conformance-holder-child.ts"), {
+    args: [url, namespace, key, String(ttlMs)],
+    execArgv: ["--conditions=source", "--import", "tsx"],
+  });
 
 /** The suite on the fake, whose clock passes without waiting; `wrap` spoils a backend's requests. */
 export function fakeHarness(
@@ -65,6 +74,8 @@ export function fakeHarness(
           // could be granted with the same fence again, as the documentation says.
           store.pass(1000);
         },
+        spawnHolder: (key, ttlMs) =>
+          spawnHolder(`gs://${bucketName}?endpoint=${fake.url}`, namespace, key, ttlMs),
         footprint: () => fake.objects(bucketName).size,
         async unprivileged() {
           fake.addBucket(bucketName).denied.add("storage.buckets.get");

@@ -1,5 +1,6 @@
 /** What the conformance suite needs to know of this backend, on a server of the fixtures. */
-import { cases, type Harness, type Misconfigured, type Opened } from "@coord/conformance";
+import { join } from "node:path";
+import { cases, forkHolder, type Harness, type Misconfigured, type Opened } from "@coord/conformance";
 import type { Name } from "@coord/core";
 import { type Server, startProxy } from "@coord/test-fixtures";
 import { type Db, MongoClient } from "mongodb";
@@ -120,6 +121,11 @@ export function mongodbHarness(server: Server, client: MongoClient, { change }: 
         return mongodbBackend({ db });
       },
       misconfigured,
+      spawnHolder: (key, ttlMs) =>
+        forkHolder(join(import.meta.dirname, "conformance-holder-child.ts"), {
+          args: [server.url, namespace, key, String(ttlMs)],
+          execArgv: ["--conditions=source", "--import", "tsx"],
+        }),
       async singleConnection() {
         const single = new MongoClient(server.url, { maxPoolSize: 1 });
         closing.push(() => single.close());
@@ -131,6 +137,7 @@ export function mongodbHarness(server: Server, client: MongoClient, { change }: 
   return {
     name: `mongodb ${server.version} (${server.provider})`,
     open,
+    concurrency: 5,
     // Every subscriber is woken; core has one per process and name.
     declared: { wokenPerRelease: 10 },
     skip: Object.fromEntries(needsReplicaSet),

@@ -1,4 +1,5 @@
-import type { Harness, Opened } from "@coord/conformance";
+import { join } from "node:path";
+import { forkHolder, type Harness, type Opened } from "@coord/conformance";
 import { type Server, startProxy } from "@coord/test-fixtures";
 import pg from "pg";
 import { postgresBackend, type PostgresBackendOptions, schemaSql } from "../src/index.ts";
@@ -161,6 +162,11 @@ export function postgresHarness(server: Server, admin: pg.Pool, options: Harness
           { title: "commits that are not waited for", backend: backendOn(careless), close },
         ];
       },
+      spawnHolder: (key, ttlMs) =>
+        forkHolder(join(import.meta.dirname, "conformance-holder-child.ts"), {
+          args: [server.url, schema, schema, key, String(ttlMs)],
+          execArgv: ["--conditions=source", "--import", "tsx"],
+        }),
       singleConnection: async () => backendOn(poolOf(server.url, { max: 1 })),
     };
   }
