@@ -33,6 +33,10 @@ export interface NetworkOptions {
   readonly faults: NetworkFaults;
   /** Nothing goes wrong any more from then on, in true time. */
   readonly calmAt: number;
+  /** Messages that nothing happens to. */
+  readonly spared: readonly string[];
+  /** Told of each message to which something happens. */
+  readonly onHit: (message: string) => void;
 }
 
 export interface Link {
@@ -63,7 +67,7 @@ export function createLink(
   index: number,
   options: NetworkOptions,
 ): Link {
-  const { core, faults, seed, ttlMs, latencyMs, calmAt } = options;
+  const { core, faults, seed, ttlMs, latencyMs, calmAt, spared, onHit } = options;
   let messages = 0;
   const wakers = new Set<() => void>();
   const link = {
@@ -88,8 +92,13 @@ export function createLink(
     const random = createRandom(seed, "message", index * 1_000_000 + message);
     const sender = { name: process.name, sentAt: world.now() };
     const born = process.life;
-    const calm = world.now() >= calmAt;
-    const hits = (probability: number): boolean => !calm && random.chance(probability);
+    const id = `${process.name}#${message}`;
+    const calm = world.now() >= calmAt || spared.includes(id);
+    const hits = (probability: number): boolean => {
+      const hit = random.chance(probability) && !calm;
+      if (hit) onHit(id);
+      return hit;
+    };
     // Drawn in any case and in this order, so that one fault less does not change the others.
     const lost = { request: hits(faults.loseRequest), reply: hits(faults.loseReply) };
     const fate = {

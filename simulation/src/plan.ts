@@ -26,6 +26,8 @@ export interface Shape {
   readonly wallOffsetsMs: readonly number[];
   /** Wall clocks may be set back; then no machine is suspended, as nothing could tell the two apart. */
   readonly wallGoesBack: boolean;
+  /** Messages that nothing happens to; by process and number. @default none */
+  readonly spared?: readonly string[];
 }
 
 /** Something that happens in a run: a fault, or what a user does. A run can go without any of them. */
@@ -84,7 +86,8 @@ function drawShape(seed: number): Shape {
     processes,
     chaosMs: ttlMs * random.int(3, 9),
     latencyMs: random.pick([1, 5, 20]),
-    pollMs: random.pick([50, 100, 100, 400]),
+    // Long runs need not be full of questions.
+    pollMs: Math.max(ttlMs / 60, random.pick([50, 100, 100, 400])),
     push: random.chance(0.5),
     network: drawNetwork(random),
     timersLateMs: random.chance(0.1) ? random.range(20, 400) : random.range(0, 12),

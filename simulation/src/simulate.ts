@@ -31,6 +31,8 @@ export interface Outcome {
   readonly trace: readonly string[] | undefined;
   readonly hash: string | undefined;
   readonly grants: number;
+  /** Messages to which something happened. */
+  readonly hits: readonly string[];
 }
 
 export interface RunOptions {
@@ -64,6 +66,7 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
   const processes: SimProcess[] = [];
   const links: Link[] = [];
   const observers: Observer[] = [];
+  const hits = new Set<string>();
   let violation: Violation | undefined;
   resetUsers();
 
@@ -121,6 +124,8 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
       push: shape.push,
       faults: shape.network,
       calmAt: shape.chaosMs,
+      spared: shape.spared ?? [],
+      onHit: (message) => void hits.add(message),
     });
     process.onKill(() => {
       for (const one of sim.held) if (one.process === process) sim.held.delete(one);
@@ -158,7 +163,7 @@ function runToEnd(plan: Plan, { core = soundCore, trace: traced = false }: RunOp
   for (const observer of observers) if (!stop()) observer.rest?.();
   const grants = ledger.grants.size;
   const hash = trace && createHash("sha256").update(trace.join("\n")).digest("hex").slice(0, 16);
-  return { plan, violation, trace, hash, grants };
+  return { plan, violation, trace, hash, grants, hits: [...hits] };
 }
 
 /** Whether the faults are over, nobody waits or holds, and what was under way had time to arrive. */

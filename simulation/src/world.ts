@@ -17,7 +17,7 @@ interface Event {
 }
 
 /** More events than any sound run has: something repeats itself without a pause. */
-const mostEvents = 40_000;
+const mostEvents = 100_000;
 
 const earlier = (a: Event, b: Event): boolean =>
   a.timeMs < b.timeMs || (a.timeMs === b.timeMs && a.order < b.order);
