@@ -10,7 +10,9 @@ import {
   transaction,
   withOccRetry,
 } from "../src/index.ts";
-import { accounts, caught, missing, useServer } from "./harness.ts";
+import { accounts, caught, startServers, useServer } from "./harness.ts";
+
+const missing = await startServers("postgres");
 
 describe.skipIf(missing.postgres)(`the channel coord:sql ${missing.postgres ?? ""}`, () => {
   const at = useServer("postgres");

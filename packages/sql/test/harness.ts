@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { FixtureMissing, type Server, start } from "@coord/test-fixtures";
 import { afterAll, vi } from "vitest";
-import { flavors, type Flavor, openPool, type TestPool } from "./pools.ts";
+import { type Flavor, openPool, type TestPool } from "./pools.ts";
 
 // Room for a machine that does much else at the same time; nothing waits for it where all is well.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -17,30 +17,32 @@ async function startFlavor(flavor: Flavor): Promise<Server | string> {
 
 export { flavors, openPool } from "./pools.ts";
 
-/** One server of each flavor for all tests of a file; a text says why there is none. */
-const [postgres, mysql, mariadb] = await Promise.all(flavors.map(startFlavor));
-const servers: Record<Flavor, Server | string | undefined> = { postgres, mysql, mariadb };
+const servers = new Map<Flavor, Server | string>();
+
+/**
+ * Starts a server of each flavor for all tests of a file, to be awaited at its top. Tells of each why it is missing;
+ * undefined where it is there.
+ */
+export async function startServers(
+  ...wanted: readonly Flavor[]
+): Promise<Record<Flavor, string | undefined>> {
+  await Promise.all(wanted.map(async (flavor) => servers.set(flavor, await startFlavor(flavor))));
+  const whyNot = (flavor: Flavor): string | undefined => {
+    const server = servers.get(flavor);
+    return typeof server === "object" ? undefined : (server ?? "not started");
+  };
+  return { postgres: whyNot("postgres"), mysql: whyNot("mysql"), mariadb: whyNot("mariadb") };
+}
 
 afterAll(async () => {
-  for (const server of Object.values(servers)) if (typeof server === "object") await server.stop();
+  for (const server of servers.values()) if (typeof server === "object") await server.stop();
 });
-
-const whyNot = (flavor: Flavor): string | undefined => {
-  const server = servers[flavor];
-  return typeof server === "object" ? undefined : (server ?? "not started");
-};
-
-export const missing: Record<Flavor, string | undefined> = {
-  postgres: whyNot("postgres"),
-  mysql: whyNot("mysql"),
-  mariadb: whyNot("mariadb"),
-};
 
 /** The server of a flavor and a pool on it, for the tests of one `describe`. */
 export function useServer(flavor: Flavor): { readonly server: Server; readonly db: TestPool } {
   let db: TestPool | undefined;
   const server = (): Server => {
-    const started = servers[flavor];
+    const started = servers.get(flavor);
     if (typeof started !== "object") throw new Error(`there is no ${flavor}`);
     return started;
   };

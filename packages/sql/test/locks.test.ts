@@ -9,11 +9,13 @@ import {
   census,
   flavors,
   gate,
-  missing,
+  startServers,
   openPool,
   until,
   useServer,
 } from "./harness.ts";
+
+const missing = await startServers(...flavors);
 
 for (const flavor of flavors) {
   describe.skipIf(missing[flavor])(`lockRow on ${flavor} ${missing[flavor] ?? ""}`, () => {

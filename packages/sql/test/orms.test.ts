@@ -12,8 +12,10 @@ import {
   type Session,
   transaction,
 } from "../src/index.ts";
-import { accounts, balanceOf, caught, gate, missing, useServer } from "./harness.ts";
+import { accounts, balanceOf, caught, gate, startServers, useServer } from "./harness.ts";
 import { orms } from "./orms.ts";
+
+const missing = await startServers("postgres", "mysql");
 
 /** Every tool, inside a transaction that a query builder or ORM began and ends. */
 

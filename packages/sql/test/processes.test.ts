@@ -3,9 +3,11 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { advisoryLock, transaction } from "../src/index.ts";
-import { accounts, balanceOf, missing, until, useServer } from "./harness.ts";
+import { accounts, balanceOf, startServers, until, useServer } from "./harness.ts";
 import type { Strategy } from "./strategies.ts";
 import type { Order, Report } from "./worker-child.ts";
+
+const missing = await startServers("postgres", "mysql");
 
 /** Processes of their own on one server: what one of them loses shows in the row that all of them write. */
 
@@ -144,8 +146,8 @@ for (const flavor of ["postgres", "mysql"] as const) {
     it("with one statement, both are added whatever the order", async () => {
       const table = await accounts(at.db);
       await interleave(table, "atomic");
-      expect(log).toEqual(["a read", "b read"]);
       await b.hear("read");
+      expect(log).toEqual(["a read", "b read"]);
       await finish(b);
       await finish(a);
       expect(await balanceOf(at.db, table)).toBe(102);

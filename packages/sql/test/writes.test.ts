@@ -17,10 +17,12 @@ import {
   flavors,
   freshTable,
   gate,
-  missing,
+  startServers,
   until,
   useServer,
 } from "./harness.ts";
+
+const missing = await startServers(...flavors);
 
 interface Account {
   readonly balance: number;
