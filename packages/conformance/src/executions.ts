@@ -23,8 +23,10 @@ export const failing = (error: Error) => (): never => {
   throw error;
 };
 
-export const hasCode = (code: string) => (error: unknown) =>
-  error instanceof Error && "code" in error && error.code === code;
+export const hasCode =
+  (code: string) =>
+  (error: unknown): boolean =>
+    error instanceof Error && "code" in error && error.code === code;
 
 export async function statusOf(coord: Coordinator, key: string): Promise<string | undefined> {
   return (await coord.executions.get(key))?.status;
