@@ -4,6 +4,7 @@ import { start } from "@coord/test-fixtures";
 import { LockManager } from "mongo-locks";
 import { MongoClient } from "mongodb";
 import type { BenchStore, Contender } from "../store.ts";
+import { fillKey, fillNamespace, leaveReleasedRecord } from "./released-record.ts";
 
 interface Bare {
   readonly _id: string;
@@ -61,21 +62,15 @@ export const mongodb: BenchStore = {
   },
   peers: async (url, connections) => [await mongoLocks(url, connections)],
   async fill(url, count) {
-    const backend = mongodbBackend({ url });
-    const call = { signal: new AbortController().signal, timeoutMs: 10_000 };
-    const name = { namespace: "fill", key: "l\u001ffill:0" };
-    const grant = { name, grantId: "x", retainMs: 86_400_000, sealed: false };
-    await backend.acquire({ ...grant, holder: "", ttlMs: 1000 }, call);
-    await backend.release({ ...grant, fence: null }, call);
-    await backend.close();
+    await leaveReleasedRecord(mongodbBackend({ url }));
     const client = await new MongoClient(url).connect();
     const leases = client.db().collection<{ _id: string }>("coord_leases", { promoteValues: false });
-    const record = await leases.findOne({ _id: `fill:${name.key}` });
+    const record = await leases.findOne({ _id: `${fillNamespace}:${fillKey(0)}` });
     const present = await leases.countDocuments({ _id: { $gte: "fill:", $lt: "fill;" } });
     for (let from = present; from < count; from += 1000) {
       const copies = Array.from({ length: Math.min(1000, count - from) }, (_, i) => ({
         ...record,
-        _id: `fill:l\u001ffill:${from + i}`,
+        _id: `${fillNamespace}:${fillKey(from + i)}`,
       }));
       await leases.insertMany(copies, { ordered: false });
     }

@@ -3,6 +3,7 @@ import { start } from "@coord/test-fixtures";
 import { Redis } from "ioredis";
 import type { BenchStore } from "../store.ts";
 import { redisPeers } from "./redis-peers.ts";
+import { fillKey, fillNamespace, leaveReleasedRecord } from "./released-record.ts";
 
 const compareDelete = `if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1]) end return 0`;
 
@@ -47,18 +48,12 @@ export const redis: BenchStore = {
   },
   peers: redisPeers,
   async fill(url, count) {
-    const backend = redisStreamsBackend({ url });
-    const call = { signal: new AbortController().signal, timeoutMs: 10_000 };
-    const name = { namespace: "fill", key: "l\u001ffill:0" };
-    const grant = { name, grantId: "x", retainMs: 86_400_000, sealed: false };
-    await backend.acquire({ ...grant, holder: "", ttlMs: 1000 }, call);
-    await backend.release({ ...grant, fence: null }, call);
-    await backend.close();
+    await leaveReleasedRecord(redisStreamsBackend({ url }));
     const client = new Redis(url);
-    const prefix = "coord:{fill:0}:";
+    const prefix = `coord:{${fillNamespace}:0}:`;
     for (let from = 1; from < count; from += 10_000) {
       const to = Math.min(from + 9999, count - 1);
-      await client.eval(copyRecord, 2, `${prefix}l:${name.key}`, `${prefix}idx`, prefix, from, to);
+      await client.eval(copyRecord, 2, `${prefix}l:${fillKey(0)}`, `${prefix}idx`, prefix, from, to);
     }
     await client.quit();
   },
