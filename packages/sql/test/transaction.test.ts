@@ -1,5 +1,6 @@
 import { isCoordError } from "@coord/core";
 import { startProxy } from "@coord/test-fixtures";
+import { createPool as createCallbackPool } from "mysql2";
 import pg from "pg";
 import { describe, expect, it } from "vitest";
 import {
@@ -348,6 +349,18 @@ describe.skipIf(missing.postgres)("a transaction on PostgreSQL", () => {
     await one.end();
   });
 
+  it("keeps a connection that breaks in the pool from ending the process", async () => {
+    const proxy = await startProxy(at.server.url);
+    const pool = new pg.Pool({ connectionString: proxy.url }); // nobody listens for its errors
+    await transaction(pool, (session) => session.execute("SELECT 1"));
+    expect(pool.idleCount).toBe(1);
+    proxy.cut();
+    await until("the pool has noticed", () => pool.totalCount === 0);
+    expect(await transaction(pool, (session) => session.fetchOne("SELECT 1 AS one"))).toEqual({ one: 1 });
+    await pool.end();
+    await proxy.stop();
+  });
+
   it("refuses several statements in one text", async () => {
     const table = await accounts(at.db);
     const error = await caught(
@@ -373,6 +386,14 @@ describe.skipIf(missing.mysql)("a transaction on MySQL", () => {
     expect(isCoordError(error, "COORD_ROLLED_BACK")).toBe(true);
     expect(error).toMatchObject({ cause: { code: "COORD_INVALID_ARGUMENT" } });
     expect(await balanceOf(at.db, table, 2)).toBe(100);
+  });
+
+  it("takes a pool with callbacks, and knows it again behind its promises", async () => {
+    const pool = createCallbackPool({ uri: at.server.url, connectionLimit: 2 });
+    expect(await transaction(pool, (session) => session.fetchOne("SELECT 1 AS one"))).toEqual({ one: 1 });
+    const nested = transaction(pool, () => transaction(pool.promise(), async () => {}));
+    expect(isCoordError(await caught(nested), "COORD_REENTRANT")).toBe(true);
+    await new Promise((resolve) => pool.end(resolve));
   });
 
   it("takes texts as they are, whatever the session's sql_mode says of backslashes", async () => {
