@@ -1,5 +1,4 @@
 export { bucketsSeconds, instruments } from "./instruments.ts";
-export type { Instrument } from "./instruments.ts";
+export type { Instrument, Labels, Observation } from "./instruments.ts";
 export { observe } from "./observe.ts";
 export type { ObserveOptions, Observing, Recorder } from "./observe.ts";
-export type { Labels, Observation } from "./sources.ts";

@@ -18,6 +18,14 @@ export interface Instrument {
   readonly perKey: boolean;
 }
 
+export type Labels = Readonly<Record<string, string>>;
+
+/** One value of an instrument that is read. */
+export interface Observation {
+  readonly value: number;
+  readonly labels: Labels;
+}
+
 const of =
   (kind: Instrument["kind"]) =>
   (

@@ -1,8 +1,8 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { instruments } from "./instruments.ts";
-import type { Instrument } from "./instruments.ts";
+import type { Instrument, Labels, Observation } from "./instruments.ts";
 import { elections, executions, leases, queues, renewals, sql } from "./sources.ts";
-import type { Labels, Observation, Sink } from "./sources.ts";
+import type { Sink } from "./sources.ts";
 
 /** Takes what was measured to a metrics library. */
 export interface Recorder {

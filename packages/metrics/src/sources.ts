@@ -12,15 +12,7 @@ import type {
 import type { QueueEvent } from "@coord/redis-streams/consumer";
 import type { SqlEvent } from "@coord/sql";
 import { instruments } from "./instruments.ts";
-import type { Instrument } from "./instruments.ts";
-
-export type Labels = Readonly<Record<string, string>>;
-
-/** One value of an instrument that is read. */
-export interface Observation {
-  readonly value: number;
-  readonly labels: Labels;
-}
+import type { Instrument, Labels, Observation } from "./instruments.ts";
 
 type Failing<Event> = Event & { readonly error?: unknown };
 
