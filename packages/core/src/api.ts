@@ -147,7 +147,7 @@ export interface Coordinator extends AsyncDisposable {
   prune(): Promise<number>;
   /**
    * Drains: takes no new work, waits up to `graceMs` for what is held, then aborts its signals, releases it
-   * and closes the backend. @default graceMs 10000
+   * and closes the backend. `graceMs`: 0 to 3,600,000. @default graceMs 10000
    */
   close(options?: { graceMs?: number | undefined }): Promise<void>;
 }

@@ -16,7 +16,7 @@ import { obtain } from "./acquire.ts";
 import type { AcquireSpec, Obtained } from "./acquire.ts";
 import { ask, createBackground } from "./call.ts";
 import { adminLimitMs, createOffsetGuard, prune, startCleanUp } from "./clean-up.ts";
-import { createClock, systemHost, waitUpTo } from "./clock.ts";
+import { createClock, longestTimerMs, systemHost, waitUpTo } from "./clock.ts";
 import { createDeadlines } from "./deadline.ts";
 import { AcquireTimeoutError, CoordError, InvalidArgumentError, StaleFenceError } from "./errors.ts";
 import { createElection } from "./election.ts";
@@ -359,7 +359,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     diagnose: () => ask(runtime, "diagnose", adminLimitMs, (o) => backend.diagnose(o)),
     prune: () => prune(runtime),
     close({ graceMs = 10_000 } = {}) {
-      closing ??= drain(checkMs("graceMs", graceMs, { min: 0, max: 86_400_000 }));
+      closing ??= drain(checkMs("graceMs", graceMs, { min: 0, max: longestTimerMs }));
       return closing;
     },
     [Symbol.asyncDispose]: () => coordinator.close(),

@@ -186,6 +186,11 @@ describe("close", () => {
     await closing;
   });
 
+  it("refuses to wait for longer than an hour, and is not closed by that", async () => {
+    expect(() => coord.close({ graceMs: 3_600_001 })).toThrow(/graceMs must be .* 3600000, got 3600001/);
+    await (await coord.acquire("k")).release();
+  });
+
   it("waits for what runs, up to graceMs", async () => {
     let finish = (): void => {};
     const running = coord.withLease(
