@@ -38,7 +38,7 @@ const postgresVerdicts: Readonly<Record<string, Verdict>> = {
 
 const mysqlVerdicts: Readonly<Record<number, Verdict>> = {
   1213: "deadlock",
-  1020: "serialization", // MariaDB's innodb_snapshot_isolation
+  1020: "serialization", // MariaDB's innodb_snapshot_isolation, on from 11.6
   3101: "serialization", // Group Replication's certification
   1205: "lock-timeout",
   3572: "lock-timeout", // NOWAIT

@@ -99,7 +99,7 @@ function lockError(session: Session, table: string, error: unknown, waitedMs: nu
  * earlier read in this transaction saw. `null`: there is no such row, and nothing is locked.
  *
  * @throws {LockTimeoutError} it was not free in time; the transaction must be rolled back.
- * @throws {RolledBackError} a deadlock; or on PostgreSQL and MariaDB, above read committed, the row changed since this
+ * @throws {RolledBackError} a deadlock; or on PostgreSQL and MariaDB (11.6), above read committed, the row changed since this
  * transaction first read.
  */
 export async function lockRow<R extends object = Row>(
