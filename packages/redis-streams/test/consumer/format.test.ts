@@ -56,7 +56,7 @@ describe.skipIf(missing !== undefined)(
           String(a["_id"]).localeCompare(String(b["_id"])),
         );
         expect(dead.map(({ _reason, _count }) => [_reason, _count])).toEqual(
-          Array(3).fill(["malformed", "1"]),
+          Array.from({ length: 3 }, () => ["malformed", "1"]),
         );
         expect(dead[0]?.["_error"]).toMatch(/^MalformedError: .*cents/);
         expect(dead[1]?.["_error"]).toContain("SyntaxError");
@@ -92,7 +92,7 @@ describe.skipIf(missing !== undefined)(
       });
       await producer.produce(["x", null]);
       expect((await server.admin.xrange(queue.stream, "-", "+"))[1]?.[1]).toEqual(["payload", '["x",null]']);
-      await using texts = createProducer<unknown>({
+      await using texts = createProducer({
         url: server.url,
         stream: queue.stream,
         codec: fieldsCodec(),
