@@ -102,11 +102,12 @@ const barWidth = 30;
 /** A bar on standard error, only on a terminal and only for what lasts longer than half a second. */
 export function progress(what: string, stream: Writable & { isTTY?: boolean } = process.stderr): Progress {
   const startedMs = performance.now();
+  const shows = stream.isTTY === true && process.env["TERM"] !== "dumb";
   let shownMs = 0;
   return {
     at(done, total) {
       const nowMs = performance.now();
-      if (!stream.isTTY || nowMs - startedMs < quietMs || nowMs - shownMs < redrawMs) return;
+      if (!shows || nowMs - startedMs < quietMs || nowMs - shownMs < redrawMs) return;
       shownMs = nowMs;
       if (total === undefined) {
         stream.write(`\r\u001B[K${what} ${done}`);

@@ -76,6 +76,11 @@ export function exitCode(text: string): number {
 
 /** Everything after `--`, which must be there: else an option of the command would be read as one of ours. */
 export function commandAfterDashes(verbName: string, command: readonly string[]): [string, ...string[]] {
+  if (process.platform === "win32") {
+    throw new UsageError(
+      `coord ${verbName} needs the process groups and signals of Unix: without them it could not end a command with its lease. Run it in WSL or a container.`,
+    );
+  }
   const [file, ...args] = command;
   if (file === undefined || !process.argv.includes("--")) {
     throw new UsageError(`Put -- before the command: coord ${verbName} KEY -- command --its-option`);

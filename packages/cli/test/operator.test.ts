@@ -47,7 +47,7 @@ describe.skipIf(missing !== undefined)(`an operator ${missing ?? ""}`, () => {
     expect(await coord(["ls"]).ended).toMatchObject({ code: 0, stdout: "" });
   });
 
-  describe("on a store that is set up", { concurrent: true, timeout: 60_000 }, () => {
+  describe("on a store that is set up", { timeout: 120_000 }, () => {
     it("prints the tables for migrations without asking a server", async () => {
       const env = { COORD_URL: undefined };
       const postgres = await coord(["schema", "postgres", "--schema", "locks"], { env }).ended;

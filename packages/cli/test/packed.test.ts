@@ -33,7 +33,7 @@ function isStale(name: string): boolean {
   return built.length === 0 || Math.max(...times("src", ".ts")) > Math.min(...built);
 }
 
-describe.skipIf(missing !== undefined)(`the packed command ${missing ?? ""}`, { timeout: 60_000 }, () => {
+describe.skipIf(missing !== undefined)(`the packed command ${missing ?? ""}`, { timeout: 120_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), "coord-packed-"));
   let server: Server;
   const coord = (args: readonly string[], env: Record<string, string> = {}): Promise<Result> =>

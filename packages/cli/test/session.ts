@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isAlive, start } from "./installation.ts";
@@ -21,7 +22,6 @@ export interface Session {
 
 export function session(at: Installation, url: string): Session {
   const started: Typed[] = [];
-  let count = 0;
   const lines = (path: string): string[] =>
     existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean) : [];
   const type = (command: readonly string[], surroundings: Surroundings): Typed => {
@@ -37,7 +37,7 @@ export function session(at: Installation, url: string): Session {
       if (code !== 0) throw new Error(stderr);
     },
     shell: (line, surroundings = {}) => type(["sh", "-c", line], surroundings),
-    file: () => at.path(`file-${process.pid}-${(count += 1)}`),
+    file: () => at.path(`file-${randomUUID()}`),
     lines,
     async firstLine(path) {
       await until(() => lines(path).length > 0);
@@ -50,7 +50,7 @@ export function session(at: Installation, url: string): Session {
 }
 
 /** Waits for a condition; also from within helpers of tests that run side by side. */
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 60_000): Promise<void> {
   const endMs = performance.now() + timeoutMs;
   while (!(await condition())) {
     if (performance.now() > endMs) throw new Error(`Not so within ${timeoutMs} ms: ${String(condition)}`);

@@ -9,7 +9,7 @@ import { session } from "./session.ts";
 
 /** Where the store is found, and that nobody sees its password. Nothing listens on port 1. */
 
-describe("the store", { concurrent: true, timeout: 60_000 }, () => {
+describe("the store", { timeout: 120_000 }, () => {
   let at: Installation;
   const doctor = (args: readonly string[], surroundings: Surroundings) =>
     session(at, "").coord(["doctor", ...args], surroundings).ended;

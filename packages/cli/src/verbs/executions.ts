@@ -135,6 +135,8 @@ const exportVerb = () =>
         const bar = progress("executions exported:");
         const file = out === undefined ? undefined : createWriteStream(out, { mode: 0o600 });
         const written = file === undefined ? undefined : finished(file);
+        // A file that can't be written is told of below, where it is waited for.
+        written?.catch(() => undefined);
         let exported = 0;
         for await (const line of coord.executions.export({ prefix })) {
           (file ?? process.stdout).write(`${line}\n`);

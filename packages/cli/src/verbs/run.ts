@@ -126,14 +126,13 @@ async function runIn(
   const ranMs = grantedMs === undefined || endedMs === undefined ? undefined : endedMs - grantedMs;
   const { outcome, message } = report;
   if (options.metricsFile !== undefined) {
-    writeMetrics(options.metricsFile, {
-      key,
-      outcome,
-      exitCode: report.exitCode,
-      startedAtMs,
-      waitedMs,
-      ranMs,
-    });
+    const run = { key, outcome, exitCode: report.exitCode, startedAtMs, waitedMs, ranMs };
+    try {
+      writeMetrics(options.metricsFile, run);
+    } catch (error) {
+      // What the command came to is the answer, with or without metrics of it.
+      say(`the metrics could not be written: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
   const silent = options.quiet === true && outcome === "conflict";
   if (options.json === true) {
