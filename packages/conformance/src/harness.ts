@@ -21,7 +21,7 @@ export interface Timing {
   readonly pollMs?: number | undefined;
   /** The time limit of one call in milliseconds (`CallOptions.timeoutMs`). @default 5000 */
   readonly callMs?: number | undefined;
-  /** The time limit of one case in milliseconds; then it fails. @default 60000 */
+  /** The time limit of one case in milliseconds; then it fails. @default 120000 */
   readonly caseMs?: number | undefined;
 }
 

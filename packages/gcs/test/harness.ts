@@ -35,6 +35,8 @@ export function fakeHarness(
   return {
     name: "Cloud Storage (strict fake)",
     timing: { slackMs: 250 },
+    // The fake is in this process, and nothing waits.
+    concurrency: 4,
     async open() {
       const store = await openFakeStore();
       const { fake } = store;

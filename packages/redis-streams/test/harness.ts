@@ -104,8 +104,6 @@ export function redisHarness(server: Running, scripts: Scripts = compileScripts(
     name: `redis-streams on ${server.version} (${server.provider})`,
     // The index, the layout, and while somebody waits a stream for each process and one line.
     declared: { footprint: 5 },
-    // Most of them wait.
-    concurrency: 16,
     open,
   };
 }
@@ -114,7 +112,8 @@ export function clusterHarness(cluster: Awaited<ReturnType<typeof startCluster>>
   const partitions = 8;
   return {
     name: `redis-streams on a cluster, ${cluster.version} (${cluster.provider})`,
-    concurrency: 16,
+    // Each has connections of its own to every node.
+    concurrency: 5,
     async open() {
       const namespace = freshNamespace();
       const made: RedisStreamsBackend[] = [];
