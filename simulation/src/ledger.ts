@@ -138,6 +138,10 @@ export function createLedger(): Ledger {
         const { request, result } = step;
         if (step.before?.grantId !== request.grantId) {
           const lapsed = current !== undefined && current.promisedMs <= step.nowMs + 1;
+          if (current?.ended === "overruled" && (request.now || request.sealed)) {
+            current.ended = "overruled now";
+            current.endedMs = step.nowMs;
+          }
           // What was released is so once more, by the clock as it stands now.
           if (current?.ended === "released") current.endedMs = step.nowMs;
           end(current, request.now || request.sealed || lapsed ? "overruled now" : "overruled", step, nowAt);

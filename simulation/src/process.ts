@@ -16,6 +16,8 @@ export interface SimProcess {
   readonly timers: number;
   /** Whether its loop can't run now. */
   readonly blocked: boolean;
+  /** Until when it stands still for longer than any margin allows for, in true time. */
+  excusedUntil: number;
   /** When a fault last touched it or its messages, in true time. */
   troubledAt: number;
   /** When its clocks last did what no deadline can see (both stood still). */
@@ -40,6 +42,9 @@ export interface SimProcess {
   onDeath(listener: () => void): void;
 }
 
+/** A loop that is blocked for less is what the margin of 50 ms is for, with timers that are late. */
+const shortestExcuseMs = 30;
+
 export interface ProcessOptions {
   readonly name: string;
   readonly machine: Machine;
@@ -57,6 +62,7 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
   let ids = 0;
   let coordinator: Coordinator | undefined;
   let blockedUntil = 0;
+  let blockedSince = 0;
   let deferred: { kind: "timer" | "message"; run: () => void; life: number }[] = [];
 
   function deliver(run: () => void, kind: "timer" | "message" = "message"): void {
@@ -132,6 +138,7 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
     get blocked() {
       return world.now() < blockedUntil;
     },
+    excusedUntil: -Infinity,
     troubledAt: -Infinity,
     deceivedAt: -Infinity,
     clockJumpedAt: -Infinity,
@@ -142,7 +149,9 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
         setTimer(resolve, delayMs, sleeps);
       }),
     block(forMs) {
+      if (world.now() >= blockedUntil) blockedSince = world.now();
       blockedUntil = Math.max(blockedUntil, world.now() + forMs);
+      if (blockedUntil - blockedSince > shortestExcuseMs) self.excusedUntil = blockedUntil;
       self.troubledAt = Math.max(self.troubledAt, blockedUntil);
       world.at(blockedUntil, unblock);
     },

@@ -24,7 +24,7 @@ function* calmer(shape: Shape): Generator<Shape, void, undefined> {
   yield { ...shape, latencyMs: 1 };
   yield { ...shape, push: true };
   for (let processes = 1; processes < shape.processes; processes += 1) yield { ...shape, processes };
-  for (const part of [0.25, 0.5, 0.75]) yield { ...shape, chaosMs: shape.chaosMs * part };
+  for (const part of [0.25, 0.5, 0.75]) yield { ...shape, chaosMs: Math.ceil(shape.chaosMs * part) };
 }
 
 /** The same scripts, each sooner than it was drawn. */

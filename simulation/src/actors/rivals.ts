@@ -1,5 +1,19 @@
 import type { Kind, Script } from "../plan.ts";
+import type { Sim } from "../sim.ts";
 import { userScript } from "../user.ts";
+
+/** An operator at another place takes it away while all is well. */
+function breakIt(sim: Sim, index: number, key: string, now: boolean): void {
+  const process = sim.processes[index];
+  process?.deliver(() => {
+    const { coordinator } = process;
+    if (coordinator === undefined) return;
+    void coordinator
+      .inspect(key)
+      .then((seen) => seen && coordinator.breakLease(key, { fence: seen.fence, by: "operator", now }))
+      .catch(() => undefined);
+  });
+}
 
 /**
  * The dangerous case on purpose: one holds on, its answers come late, it is cut off, and another one in
@@ -13,12 +27,18 @@ export const rivals: Kind = {
     const atMs = random.range(0, shape.chaosMs / 3);
     const index = random.int(0, shape.processes - 1);
     const rivalIndex = (index + 1) % shape.processes;
-    const lagMs = random.chance(0.5) ? random.range(0.05, 0.3) * ttlMs : 0;
-    const stopAfterMs = random.chance(0.2) ? random.range(0, 3) : undefined;
+    const peaceful = random.chance(0.25);
+    const lagMs = !peaceful && random.chance(0.5) ? random.range(0.05, 0.3) * ttlMs : 0;
+    const stopAfterMs = !peaceful && random.chance(0.2) ? random.range(0, 3) : undefined;
     const stopMs = random.range(0.5, 2) * ttlMs;
     const cutAfterMs = random.next() ** 2 * ttlMs;
     const everyMs = random.range(ttlMs / 50, ttlMs / 10);
     const acquire = { ttlMs, waitMs: 6 * ttlMs };
+    const breaks = random.pick(["", "", "", "now", "later"] as const);
+    // Its loop is busy for a moment, just when its time is over.
+    const hiccup = random.chance(0.4)
+      ? { beforeMs: random.range(20, 60), forMs: random.range(20, 29) }
+      : undefined;
     const holder = userScript("incumbent", atMs, index, key, async (user, coordinator) => {
       const { process, sim } = user;
       const link = sim.links[index];
@@ -39,12 +59,22 @@ export const rivals: Kind = {
       try {
         const lease = await coordinator.acquire(key, { ...acquire, holder: acquisition.holder });
         const held = user.got(acquisition, lease);
+        if (peaceful) {
+          await user.hold(held, ttlMs / 4, everyMs);
+          return await user.release(held, true);
+        }
         world.after(cutAfterMs, () => {
           link.lagMs = 0;
           if (world.now() >= shape.chaosMs) return;
+          if (breaks !== "") return breakIt(sim, rivalIndex, key, breaks === "now");
           world.note(() => `${process.name} is cut off`);
           link.cutUntil = Math.max(link.cutUntil, world.now() + 2 * ttlMs);
           process.troubledAt = Math.max(process.troubledAt, link.cutUntil);
+          const leftMs = (sim.store.peek(held.id)?.expiresAt ?? 0) - sim.store.nowMs();
+          if (hiccup === undefined || leftMs < hiccup.beforeMs) return;
+          world.after(leftMs - hiccup.beforeMs, () => {
+            if (process.coordinator !== undefined && !process.blocked) process.block(hiccup.forMs);
+          });
         });
         await user.hold(held, 3 * ttlMs, everyMs);
         await user.release(held, true);
@@ -52,6 +82,20 @@ export const rivals: Kind = {
         user.failed(acquisition, error);
       } finally {
         link.lagMs = 0;
+      }
+    });
+    const [, other] = shape.keys;
+    // Renewed together with the first, and none of its troubles may touch it.
+    const companion = userScript("companion", atMs, index, other ?? "", async (user, coordinator) => {
+      if (other === undefined) return;
+      const acquisition = user.ask(other, { ttlMs, waitMs: 0 });
+      try {
+        const lease = await coordinator.acquire(other, { ttlMs, waitMs: 0, holder: acquisition.holder });
+        const held = user.got(acquisition, lease);
+        await user.hold(held, 3 * ttlMs, everyMs);
+        await user.release(held, true);
+      } catch (error) {
+        user.failed(acquisition, error);
       }
     });
     const rival = userScript("rival", atMs, rivalIndex, key, async (user, coordinator) => {
@@ -72,6 +116,7 @@ export const rivals: Kind = {
       describe: `rivals for ${key}: p${index + 1} (${cut}), then p${rivalIndex + 1}`,
       start(sim) {
         holder.start(sim);
+        if (other !== undefined && key !== other) companion.start(sim);
         rival.start(sim);
       },
     };

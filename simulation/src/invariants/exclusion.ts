@@ -63,7 +63,9 @@ export function exclusion(sim: Sim): Observer {
       for (const held of sim.held) {
         const { process, life, id, holder } = held;
         if (id !== step.id || process.life !== life || held.grant.grantId === step.request.grantId) continue;
-        if (process.blocked || held.signal.aborted || isExcused(sim, held)) continue;
+        if (held.signal.aborted || isExcused(sim, held)) continue;
+        // Stopped for long it can't abort; it will before it does anything else.
+        if (world.now() <= process.excusedUntil + 20) continue;
         // A suspension shows itself at the next look at the clocks; timers that are very late are one too.
         if (world.now() < process.suspendedUntil + marginMs(shape.ttlMs) / 2 + 20) continue;
         if (shape.timersLateMs > 20) continue;

@@ -11,6 +11,8 @@ export function waiting(sim: Sim): Observer {
   const limitMs = callLimitMs(shape.ttlMs);
   const slackMs = 100 + 8 * shape.latencyMs + 4 * Math.min(20, shape.timersLateMs);
   const boundMs = 1.5 * (shape.push ? pushedPollMs : shape.pollMs) + limitMs + slackMs;
+  /** A wake-up and the try after it, on their way. */
+  const wakeMs = 20 + 4 * shape.latencyMs;
   /** Since when a name is free without a break, in true time. */
   const changedAt = new Map<string, number>();
 
@@ -28,14 +30,17 @@ export function waiting(sim: Sim): Observer {
     if (!shape.push || shape.network.loseWake > 0 || shape.timersLateMs > 20) return;
     const { troubledAt } = store;
     if (
-      sim.processes.some(
-        (one) => Math.max(one.troubledAt, troubledAt, one.suspendedUntil) > askedAt - 2 * limitMs,
-      )
+      sim.acquisitions
+        .filter((one) => one.id === id && one.settledAt === undefined)
+        .some(({ process }) => {
+          const { troubledAt: own, suspendedUntil } = process;
+          return Math.max(own, troubledAt, suspendedUntil) >= askedAt;
+        })
     )
       return;
     const since = freeSince(id);
     // It subscribes after the first refusal.
-    if (since < askedAt + 2 * slackMs || since + 2 * slackMs > world.now()) return;
+    if (since < askedAt + 2 * wakeMs || since + wakeMs > world.now()) return;
     const agoMs = (world.now() - since).toFixed(0);
     sim.violate("15 waiters are woken", `${holder} was not woken, though the name is free for ${agoMs} ms`);
   }
@@ -46,7 +51,6 @@ export function waiting(sim: Sim): Observer {
     // Who believes to hold it, as its clocks stood still, lets nobody of its own process ask.
     const believes = [...sim.held].some((one) => one.process === process && one.id === id);
     const waits = waitMs > 0 && world.now() < askedAt + waitMs && !believes;
-    served(acquisition);
     // After trouble, core asks again at growing intervals.
     const troubledAt = Math.max(process.troubledAt, store.troubledAt, process.suspendedUntil);
     const since = Math.max(askedAt, troubledAt + backoffMs, freeSince(id));
@@ -60,6 +64,14 @@ export function waiting(sim: Sim): Observer {
   return {
     step(step) {
       if (step.before !== step.after) changedAt.set(step.id, world.now());
+      if (step.before === step.after || step.after?.expiresAt !== 0) return;
+      world.after(wakeMs + 1, () => {
+        for (const one of sim.acquisitions) {
+          const { id, settledAt, overAt, process, life, askedAt, waitMs } = one;
+          if (id !== step.id || settledAt !== undefined || overAt !== undefined) continue;
+          if (process.life === life && world.now() < askedAt + waitMs) served(one);
+        }
+      });
     },
     asked: probe,
     over(acquisition) {
