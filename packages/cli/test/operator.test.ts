@@ -13,7 +13,7 @@ import type { Session } from "./session.ts";
 
 const missing = await whyMissing("postgres");
 
-describe.skipIf(missing !== undefined)(`an operator ${missing ?? ""}`, () => {
+describe.skipIf(missing !== undefined)(`an operator ${missing ?? ""}`, { timeout: 120_000 }, () => {
   let server: Server;
   let at: Installation;
   let user: Session;

@@ -27,7 +27,7 @@ describe("help", () => {
   });
 });
 
-describe("completion", () => {
+describe("completion", { timeout: 60_000 }, () => {
   const completed = (line: string): string[] => {
     const words = line.split(" ");
     const script = `${shells.bash(tree)}
