@@ -10,6 +10,7 @@ import type { SchemaOptions } from "./schema.ts";
 import { createRunStep } from "./sessions.ts";
 import { statements } from "./statements.ts";
 import { createSteps } from "./steps.ts";
+import { LOOK_SECONDS } from "./turnstile.ts";
 import { createUpkeep } from "./upkeep.ts";
 import { createWake } from "./wake.ts";
 import type { Wake, WakeSetup } from "./wake.ts";
@@ -63,6 +64,7 @@ export function mysqlBackend(options: MysqlBackendOptions): MysqlBackend {
     connect: () => client.connect(),
     lease: tables.lease,
     isFreeSql: sql.isFree,
+    watchGateSql: sql.watchGate(LOOK_SECONDS),
     onTurn: steps.expectFree,
   });
   const { gate } = wake ?? {};

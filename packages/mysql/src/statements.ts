@@ -47,6 +47,8 @@ export interface Statements {
   prune(rows: number): string;
   readonly verify: string;
   readonly isFree: string;
+  /** Waits up to so many seconds for the gate to open, then looks at the record. */
+  watchGate(seconds: number): string;
 }
 
 const marks = (count: number): string => Array.from({ length: count }, () => "?").join(",");
@@ -197,6 +199,15 @@ FROM (SELECT ${NOW_US} AS t,${NEXT_MS} AS c,? AS ns,? AS k,? AS g,? AS sealed,? 
 
     /** Whether nobody holds the name. In: ns, k. */
     isFree: `SELECT COUNT(*)=0 AS free FROM ${lease} WHERE ns=? AND k=? AND expires_ms>${NOW_MS}`,
+
+    /**
+     * Waits for the gate and then looks whether nobody holds the name, as an overrule opens no gate. In: ns, k,
+     * gate, gate. Out: answer 1 = the gate opened, 0 = it is shut still; free. One statement, so that who waits
+     * sends one in five seconds; the subquery needs the gate's answer, so the record is read after the wait.
+     */
+    watchGate: (seconds) =>
+      `SELECT a.answer,(SELECT COUNT(*)=0 FROM ${lease} WHERE ns=? AND k=? AND expires_ms>${NOW_MS} AND a.answer IS NOT NULL) AS free
+FROM (SELECT IF(GET_LOCK(?,${seconds}),RELEASE_LOCK(?),0) AS answer) a`,
 
     /** Whether a grant is held, locked until the caller's transaction ends. In: ns, k, grant id, fence. */
     verify: `SELECT fence FROM ${lease} WHERE ns=? AND k=? AND grant_id=? AND fence=? AND expires_ms>${NOW_MS} LOCK IN SHARE MODE`,

@@ -4,6 +4,7 @@
  */
 import type { Name } from "@coord/core";
 import { integer } from "./driver.ts";
+import type { Row } from "./driver.ts";
 import { nameValues } from "./record.ts";
 import { lockNames } from "./wake-link.ts";
 import type { Link, LockNames } from "./wake-link.ts";
@@ -11,6 +12,7 @@ import type { Link, LockNames } from "./wake-link.ts";
 export interface TurnstileOptions {
   readonly name: Name;
   readonly isFreeSql: string;
+  readonly watchGateSql: string;
   readonly open: () => Promise<Link>;
   /** Takes back a link that holds no lock, for the next name. */
   readonly giveBack: (link: Link) => void;
@@ -28,13 +30,16 @@ interface Waiter {
 }
 
 const TURN_SECONDS = 30;
-const LOOK_SECONDS = 5;
+/** How long one look at a shut gate takes; what `watchGateSql` is made with. */
+export const LOOK_SECONDS = 5;
 const ANSWER_MS = 5000;
 /** After a wake-up the gate is left alone for so long: whoever was woken tries, and leaves. */
 const TRY_MS = 30;
 const SHORTEST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 1000;
 const LONGEST_RECONNECT_MS = 5000;
+
+const isFree = (row: Row): boolean => integer(row, "free") !== 0n;
 
 export class Turnstile {
   /** Resolves when the first connection stands in the queue; rejects if none can be had. */
@@ -150,11 +155,11 @@ export class Turnstile {
     }
   }
 
-  async #lockAnswer(link: Link, sql: string, names: readonly Buffer[], seconds: number): Promise<string> {
+  async #lockRow(link: Link, sql: string, values: readonly Buffer[], seconds: number): Promise<Row> {
     this.#isAsking = true;
     try {
-      const [row = {}] = await link.ask(sql, names, seconds * 1000 + ANSWER_MS);
-      return String(row["answer"]);
+      const [row = {}] = await link.ask(sql, values, seconds * 1000 + ANSWER_MS);
+      return row;
     } finally {
       this.#isAsking = false;
     }
@@ -164,10 +169,10 @@ export class Turnstile {
   async #queue(link: Link, { turnstile, gate }: LockNames): Promise<boolean> {
     const sql = `SELECT IF(GET_LOCK(?,${TURN_SECONDS}),IF(GET_LOCK(?,0),RELEASE_LOCK(?),0),NULL) AS answer`;
     for (;;) {
-      const answer = await this.#lockAnswer(link, sql, [turnstile, gate, gate], TURN_SECONDS);
-      if (answer === "null") continue;
+      const row = await this.#lockRow(link, sql, [turnstile, gate, gate], TURN_SECONDS);
+      if (row["answer"] === null) continue;
       this.#hasTurn = !this.#closed;
-      return answer === "0";
+      return String(row["answer"]) === "0";
     }
   }
 
@@ -177,30 +182,33 @@ export class Turnstile {
     let pauseMs = SHORTEST_PAUSE_MS;
     while (this.#hasTurn) {
       if (isShut) {
-        const sql = `SELECT IF(GET_LOCK(?,${LOOK_SECONDS}),RELEASE_LOCK(?),0) AS answer`;
-        isShut = (await this.#lockAnswer(link, sql, [gate, gate], LOOK_SECONDS)) !== "1";
-        // Released, or the holder's process is gone: whoever is woken sees which.
-        if (!isShut) {
-          this.#wakeFirst();
-          pauseMs = TRY_MS;
-          await this.#pause(pauseMs);
+        const values = [...nameValues(this.#options.name), gate, gate];
+        const row = await this.#lockRow(link, this.#options.watchGateSql, values, LOOK_SECONDS);
+        isShut = String(row["answer"]) !== "1";
+        if (isShut) {
+          // By one who has been overruled: the record knows.
+          if (this.#hasTurn && isFree(row)) this.#wakeFirst();
+          continue;
         }
+        // Released, or the holder's process is gone: whoever is woken sees which.
+        this.#wakeFirst();
+        pauseMs = TRY_MS;
+        await this.#pause(pauseMs);
       }
-      // Still open, perhaps as the lease is too young or its holder dead; or shut for seconds, perhaps by one
-      // who has been overruled: the record knows.
+      // Still open, perhaps as the lease is too young or its holder dead.
       if (this.#hasTurn && (await this.#isFree(link))) this.#wakeFirst();
-      if (!this.#hasTurn || isShut) continue;
+      if (!this.#hasTurn) return;
       await this.#pause(pauseMs);
       pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
       if (!this.#hasTurn) return;
       const sql = "SELECT IF(GET_LOCK(?,0),RELEASE_LOCK(?),0) AS answer";
-      isShut = (await this.#lockAnswer(link, sql, [gate, gate], 0)) === "0";
+      isShut = String((await this.#lockRow(link, sql, [gate, gate], 0))["answer"]) === "0";
     }
   }
 
   async #isFree(link: Link): Promise<boolean> {
     const [row = {}] = await link.ask(this.#options.isFreeSql, nameValues(this.#options.name), ANSWER_MS);
-    return integer(row, "free") !== 0n;
+    return isFree(row);
   }
 
   /** Lets the next process have its turn, once our own gate is shut if the lease is ours now. */

@@ -26,6 +26,7 @@ export interface WakeSetup {
   /** The lease table's name, a part of the locks' names. */
   readonly lease: string;
   readonly isFreeSql: string;
+  readonly watchGateSql: string;
   /** Called when somebody is woken for a name. */
   readonly onTurn: (name: Name) => void;
 }
@@ -38,7 +39,14 @@ const PROBE_MS = 5000;
 
 const idOf = ({ namespace, key }: Name): string => `${namespace}\0${key}`;
 
-export function createWake({ connect, maxConnections, lease, isFreeSql, onTurn }: WakeSetup): Wake {
+export function createWake({
+  connect,
+  maxConnections,
+  lease,
+  isFreeSql,
+  watchGateSql,
+  onTurn,
+}: WakeSetup): Wake {
   const turnstiles = new Map<string, Turnstile>();
   const spares = new Set<Link>();
   let verdict: Promise<string | undefined> | undefined;
@@ -135,6 +143,7 @@ export function createWake({ connect, maxConnections, lease, isFreeSql, onTurn }
     const turnstile = new Turnstile({
       name,
       isFreeSql,
+      watchGateSql,
       open: takeOrOpen,
       giveBack,
       gateSettled: () => gate.settled(),
