@@ -1,6 +1,6 @@
 import { compareKeys, InvalidArgumentError, isCoordError, UnavailableError } from "@coord/core";
 import type { Backend, BackendInfo, CallOptions, Finding, ListRequest, Name, RecordView } from "@coord/core";
-import { type RedisClient, sourceFromClient, sourceFromUrl } from "./client.ts";
+import { type ClientOrUrl, sourceOf } from "./client.ts";
 import { createCommands } from "./commands.ts";
 import type { Argument, Step } from "./evaluate.ts";
 import { checkLayout, checkServers, diagnose } from "./health.ts";
@@ -29,19 +29,7 @@ interface CommonOptions {
   minReplicas?: number | undefined;
 }
 
-export type RedisStreamsBackendOptions = CommonOptions &
-  (
-    | {
-        /** A `Redis` or `Cluster` of ioredis. Connections with its settings are opened beside it; it is not used itself. */
-        client: RedisClient;
-        url?: undefined;
-      }
-    | {
-        /** `redis:`, `rediss:` (TLS), `redis+cluster:` or `rediss+cluster:`. Needs the package ioredis. */
-        url: string;
-        client?: undefined;
-      }
-  );
+export type RedisStreamsBackendOptions = CommonOptions & ClientOrUrl;
 
 /** Leases in Redis or Valkey; waiters are woken. */
 export interface RedisStreamsBackend extends Backend {
@@ -81,10 +69,7 @@ export function redisStreamsBackend(options: RedisStreamsBackendOptions): RedisS
 
 /** As `redisStreamsBackend`, with the scripts given. */
 export function backendWith(options: RedisStreamsBackendOptions, scripts: Scripts): RedisStreamsBackend {
-  if ((options.client === undefined) === (options.url === undefined)) {
-    throw new InvalidArgumentError("give either client (of ioredis) or url, not both and not neither");
-  }
-  const source = options.client === undefined ? sourceFromUrl(options.url) : sourceFromClient(options.client);
+  const source = sourceOf(options);
   const defaultPartitions = source.cluster ? defaultClusterPartitions : 1;
   const partitions = checkedInteger("partitions", options.partitions ?? defaultPartitions, 1, maxPartitions);
   const minReplicas = checkedInteger("minReplicas", options.minReplicas ?? 0, 0, maxReplicas);

@@ -20,6 +20,19 @@ export interface RedisClient {
   call(...command: [name: string, ...args: (string | Buffer | number)[]]): Promise<unknown>;
 }
 
+/** Where Redis is: one of the two. */
+export type ClientOrUrl =
+  | {
+      /** A `Redis` or `Cluster` of ioredis. Connections with its settings are opened beside it; it is not used itself. */
+      client: RedisClient;
+      url?: undefined;
+    }
+  | {
+      /** `redis:`, `rediss:` (TLS), `redis+cluster:` or `rediss+cluster:`. Needs the package ioredis. */
+      url: string;
+      client?: undefined;
+    };
+
 /** Where connections come from. */
 export interface Source {
   readonly cluster: boolean;
@@ -92,7 +105,7 @@ const clusterSettings = {
 } as const;
 
 /** From a client that was passed in, as it is now; it is neither closed nor changed. */
-export function sourceFromClient(client: RedisClient): Source {
+function sourceFromClient(client: RedisClient): Source {
   const keyPrefix = "keyPrefix" in client.options ? client.options.keyPrefix : undefined;
   if (keyPrefix) {
     throw new InvalidArgumentError(
@@ -176,7 +189,7 @@ async function loadDriver(): Promise<Pick<typeof import("ioredis"), "Cluster" | 
 }
 
 /** From a URL; the driver is loaded when the first connection is made. */
-export function sourceFromUrl(url: string): Source {
+function sourceFromUrl(url: string): Source {
   const { cluster, nodes, login } = parseUrl(url);
   const [first] = nodes;
   return {
@@ -193,4 +206,12 @@ export function sourceFromUrl(url: string): Source {
       return new Redis({ ...login, ...first, ...readerSettings });
     },
   };
+}
+
+/** Nothing is connected yet. */
+export function sourceOf({ client, url }: ClientOrUrl): Source {
+  if ((client === undefined) === (url === undefined)) {
+    throw new InvalidArgumentError("give either client (of ioredis) or url, not both and not neither");
+  }
+  return client === undefined ? sourceFromUrl(url) : sourceFromClient(client);
 }

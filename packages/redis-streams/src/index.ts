@@ -1,3 +1,3 @@
 export { redisStreamsBackend } from "./backend.ts";
 export type { RedisStreamsBackend, RedisStreamsBackendOptions } from "./backend.ts";
-export type { RedisClient } from "./client.ts";
+export type { ClientOrUrl, RedisClient } from "./client.ts";

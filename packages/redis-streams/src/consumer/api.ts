@@ -1,18 +1,5 @@
-import type { RedisClient } from "../client.ts";
+import type { ClientOrUrl } from "../client.ts";
 import type { Codec, StandardSchema } from "./codec.ts";
-
-/** Where Redis is: one of the two. */
-export type QueueSource =
-  | {
-      /** A `Redis` or `Cluster` of ioredis. Connections with its settings are opened beside it; it is not used itself. */
-      client: RedisClient;
-      url?: undefined;
-    }
-  | {
-      /** `redis:`, `rediss:` (TLS), `redis+cluster:` or `rediss+cluster:`. Needs the package ioredis. */
-      url: string;
-      client?: undefined;
-    };
 
 /** How entries become messages and back; a producer and its consumers share it. */
 export interface FormatOptions<Body> {
@@ -44,7 +31,7 @@ export interface Backoff {
   factor?: number | undefined;
 }
 
-export type ConsumerOptions<Body> = QueueSource &
+export type ConsumerOptions<Body> = ClientOrUrl &
   FormatOptions<Body> & {
     stream: string;
     group: string;

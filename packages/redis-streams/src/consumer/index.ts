@@ -1,3 +1,4 @@
+export type { ClientOrUrl, RedisClient } from "../client.ts";
 export type {
   Backoff,
   Consumer,
@@ -6,7 +7,6 @@ export type {
   FormatOptions,
   Message,
   NextOptions,
-  QueueSource,
   RunOptions,
   Session,
   StopOptions,

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { InvalidArgumentError } from "@coord/core";
-import { type Source, sourceFromClient, sourceFromUrl } from "../client.ts";
-import type { Backoff, ConsumerOptions, Failure, QueueSource } from "./api.ts";
+import { type Source, sourceOf } from "../client.ts";
+import type { Backoff, ConsumerOptions, Failure } from "./api.ts";
 import { type Codec, jsonCodec, type StandardSchema, unchecked } from "./codec.ts";
 import { checkSlots, type QueueKeys, queueKeys } from "./queue-keys.ts";
 
@@ -43,13 +43,6 @@ export function checkedName(what: string, value: unknown): string {
   throw new InvalidArgumentError(
     `${what} must be a text of 1 to 512 characters without control characters, got ${got}`,
   );
-}
-
-export function sourceOf({ client, url }: QueueSource): Source {
-  if ((client === undefined) === (url === undefined)) {
-    throw new InvalidArgumentError("give either client (of ioredis) or url, not both and not neither");
-  }
-  return client === undefined ? sourceFromUrl(url ?? "") : sourceFromClient(client);
 }
 
 function backoff({ minMs = 1000, maxMs = 60_000, factor = 2 }: Backoff): Settings<unknown>["delayAfter"] {

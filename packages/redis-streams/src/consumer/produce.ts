@@ -1,14 +1,15 @@
 import { InvalidArgumentError } from "@coord/core";
+import { type ClientOrUrl, sourceOf } from "../client.ts";
 import { createCommands } from "../commands.ts";
 import { within } from "../limit.ts";
 import { list, text } from "../replies.ts";
-import type { FormatOptions, QueueSource } from "./api.ts";
+import type { FormatOptions } from "./api.ts";
 import { jsonCodec, unchecked, validated } from "./codec.ts";
-import { checkedInteger, checkedName, sourceOf } from "./options.ts";
+import { checkedInteger, checkedName } from "./options.ts";
 import { sentKey } from "./queue-keys.ts";
 import { compileQueueScripts } from "./scripts.ts";
 
-export type ProducerOptions<Body> = QueueSource & FormatOptions<Body> & { stream: string };
+export type ProducerOptions<Body> = ClientOrUrl & FormatOptions<Body> & { stream: string };
 
 export interface ProduceOptions {
   /** Sends at most one message for this text: a repeat answers the id of the first. 1 to 512 characters. */

@@ -16,7 +16,7 @@ import { startRedis } from "../server.ts";
 type Wishes<Body> = Partial<Omit<ConsumerOptions<Body>, "client">>;
 
 /** Short enough for a test, long enough for a busy machine. */
-export const quick = { claimAfterMs: 900, blockMs: 5000, retry: { minMs: 20, maxMs: 20 } } as const;
+export const quick = { claimAfterMs: 3000, blockMs: 5000, retry: { minMs: 20, maxMs: 20 } } as const;
 
 export async function startQueues(options: RedisOptions = { settings: {} }) {
   const server = await startRedis(options);

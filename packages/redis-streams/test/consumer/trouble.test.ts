@@ -39,7 +39,7 @@ describe.skipIf(missing !== undefined)(
       await queue.fill(1);
       await queue.consumer().next();
       const other = queue.consumer({ claimAfterMs: 5000 });
-      await expect(other.next()).rejects.toThrow(/claimAfterMs must be the same .* runs with 900, got 5000/);
+      await expect(other.next()).rejects.toThrow(/claimAfterMs must be the same .* runs with 3000, got 5000/);
       await expect(other.next()).rejects.toMatchObject({ code: "COORD_CONFIGURATION" });
     });
 
@@ -125,7 +125,7 @@ test.skipIf(missingValkey !== undefined)(
     await server.admin.xgroup("CREATE", queue.stream, queue.group, "0");
     await server.admin.xreadgroup("GROUP", queue.group, "dead", "COUNT", 5, "STREAMS", queue.stream, ">");
     const { seen, handle } = recorder<number>();
-    const consumer = queue.consumer({ maxDeliveries: 3 });
+    const consumer = queue.consumer({ maxDeliveries: 3, claimAfterMs: 1000 });
     const running = consumer.run((message) => {
       handle(message);
       if (message.body === 7) throw new Error("no");
@@ -152,7 +152,7 @@ test.skipIf(missingCluster !== undefined)(
       await cluster.admin.xgroup("CREATE", stream, "g", "0");
       await cluster.admin.xreadgroup("GROUP", "g", "dead", "COUNT", 3, "STREAMS", stream, ">");
       const { seen, handle } = recorder<number>();
-      const wishes = { ...quick, maxDeliveries: 2, blockMs: 30_000 };
+      const wishes = { ...quick, claimAfterMs: 1000, maxDeliveries: 2, blockMs: 30_000 };
       const consumer = createConsumer<number>({ ...common, group: "g", ...wishes });
       const running = consumer.run((message) => {
         handle(message);
