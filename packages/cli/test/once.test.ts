@@ -1,9 +1,6 @@
-import { start as startServer, whyMissing } from "@coord/test-fixtures";
-import type { Server } from "@coord/test-fixtures";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { installation } from "./installation.ts";
-import type { Installation } from "./installation.ts";
-import { gone, session, until } from "./session.ts";
+import { whyMissing } from "@coord/test-fixtures";
+import { describe, expect, it } from "vitest";
+import { gone, place, until } from "./session.ts";
 import type { Session } from "./session.ts";
 
 /** `coord once` and what people do about it, as typed, on PostgreSQL. */
@@ -11,26 +8,13 @@ import type { Session } from "./session.ts";
 const missing = await whyMissing("postgres");
 
 describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout: 120_000 }, () => {
-  let server: Server;
-  let at: Installation;
-  let user: Session;
-  const coord: Session["coord"] = (...args) => user.coord(...args);
+  const here = place("postgres");
+  const coord: Session["coord"] = (...args) => here.user.coord(...args);
   const json = async (args: readonly string[]): Promise<Record<string, unknown>> =>
     JSON.parse((await coord([...args, "--json"]).ended).stdout) as Record<string, unknown>;
 
-  beforeAll(async () => {
-    [server, at] = await Promise.all([startServer("postgres"), installation()]);
-    user = session(at, server.url);
-    await user.setUp();
-  }, 120_000);
-  afterAll(async () => {
-    user?.end();
-    await server?.stop();
-    at?.remove();
-  });
-
   it("runs the command one time and replays its output and exit code ever after", async () => {
-    const ran = user.file();
+    const ran = here.user.file();
     const once = (key: string, code: number) =>
       coord([
         "once",
@@ -44,7 +28,7 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
     expect(await once("a", 0)).toMatchObject({ code: 0, stdout: "a\nü", stderr: "" });
     expect(await once("b", 4)).toMatchObject({ code: 4, stdout: "a\nü" });
     expect(await once("b", 4)).toMatchObject({ code: 4, stdout: "a\nü" });
-    expect(user.lines(ran)).toEqual(["1", "1"]);
+    expect(here.user.lines(ran)).toEqual(["1", "1"]);
   });
 
   it("replays bytes that are no text", async () => {
@@ -55,7 +39,7 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
   });
 
   it("of five at once runs one, and gives all its answer", async () => {
-    const ran = user.file();
+    const ran = here.user.file();
     const script = `echo ran >> ${ran}; sleep 0.3; echo answer`;
     const five = Array.from(
       { length: 5 },
@@ -63,7 +47,7 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
     );
     for (const result of await Promise.all(five))
       expect(result).toMatchObject({ code: 0, stdout: "answer\n" });
-    expect(user.lines(ran)).toEqual(["ran"]);
+    expect(here.user.lines(ran)).toEqual(["ran"]);
   });
 
   it("refuses the key with another command, unless both name the same --input", async () => {
@@ -93,13 +77,13 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
   it.concurrent("keeps its claim while the reader of its output stands still, and passes all of it on", async () => {
     const command = "head -c 200000 /dev/zero; echo done";
     const line = `"$COORD" once slow --ttl 6s --kill-after 100ms -- sh -c '${command}' | (sleep 8; wc -c)`;
-    expect(await user.shell(line).ended).toMatchObject({ code: 0, stdout: "200005\n", stderr: "" });
+    expect(await here.user.shell(line).ended).toMatchObject({ code: 0, stdout: "200005\n", stderr: "" });
     // A reader that goes away does not end the command either.
-    const ran = user.file();
-    await user.shell(`"$COORD" once deaf -- sh -c 'echo a; sleep 0.5; echo ran > ${ran}' | true`).ended;
+    const ran = here.user.file();
+    await here.user.shell(`"$COORD" once deaf -- sh -c 'echo a; sleep 0.5; echo ran > ${ran}' | true`).ended;
     const again = await coord(["once", "deaf", "--", "sh", "-c", `echo a; sleep 0.5; echo ran > ${ran}`])
       .ended;
-    expect([again.code, again.stdout, user.lines(ran)]).toEqual([0, "a\n", ["ran"]]);
+    expect([again.code, again.stdout, here.user.lines(ran)]).toEqual([0, "a\n", ["ran"]]);
   });
 
   it.concurrent("does not wait for a process that the command left with its output", async () => {
@@ -107,18 +91,19 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
     const once = () =>
       coord(["once", "left", "--", "sh", "-c", "echo a; sleep 45 2> /dev/null & exit 0"]).ended;
     // This test's own end of the pipe is held open too, hence the file.
-    const out = user.file();
-    await user.shell(`"$COORD" once left -- sh -c 'echo a; sleep 45 2> /dev/null & exit 0' > ${out}`).ended;
-    expect(user.lines(out)).toEqual(["a"]);
+    const out = here.user.file();
+    await here.user.shell(`"$COORD" once left -- sh -c 'echo a; sleep 45 2> /dev/null & exit 0' > ${out}`)
+      .ended;
+    expect(here.user.lines(out)).toEqual(["a"]);
     expect((await once()).stdout).toBe("a\n");
     expect(performance.now() - beganMs).toBeLessThan(40_000);
   });
 
   it.concurrent("is uncertain when coord is killed with -9, ends the command, and a person decides", async () => {
-    const ran = user.file();
+    const ran = here.user.file();
     const command = ["--ttl", "5s", "--", "sh", "-c", `echo $$ >> ${ran}; exec sleep 60`];
     const killed = coord(["once", "charge", ...command]);
-    const pid = Number(await user.firstLine(ran));
+    const pid = Number(await here.user.firstLine(ran));
     expect(await coord(["once", "charge", ...command]).ended).toMatchObject({ code: 75 });
     killed.child.kill("SIGKILL");
     await gone(pid);
@@ -154,7 +139,7 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
     expect(shown.stdout).toMatch(/completed by \S+@\S+/);
     // Somebody else with the same fence comes too late.
     expect((await resolve("--as", "failed", "--yes")).code).toBe(75);
-    expect(user.lines(ran)).toHaveLength(1);
+    expect(here.user.lines(ran)).toHaveLength(1);
   });
 
   it("is uncertain when a signal ends the command; --on-failure says what an exit code means", async () => {
@@ -162,7 +147,7 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
       coord(["once", key, ...options, "--", "sh", "-c", script]).ended;
     expect((await once("signal", "kill -9 $$")).code).toBe(137);
     expect((await once("signal", "kill -9 $$")).code).toBe(76);
-    const flag = user.file();
+    const flag = here.user.file();
     const again = `test -e ${flag} && exit 0; touch ${flag}; exit 9`;
     expect((await once("retry", again, "--on-failure", "retryable")).code).toBe(9);
     expect((await once("retry", again, "--on-failure", "retryable")).code).toBe(0);
@@ -181,12 +166,12 @@ describe.skipIf(missing !== undefined)(`coord once ${missing ?? ""}`, { timeout:
       expect(await coord(["once", key, ...from, "--", "echo", key]).ended).toMatchObject({ code: 0 });
     const exported = await coord(["executions", "export", ...from]).ended;
     expect(exported.stdout.trim().split("\n")).toHaveLength(2);
-    const out = at.path("out.jsonl");
+    const out = here.at.path("out.jsonl");
     expect(await coord(["executions", "export", ...from, "--out", out]).ended).toMatchObject({
       code: 0,
       stdout: "",
     });
-    expect(user.lines(out)).toHaveLength(2);
+    expect(here.user.lines(out)).toHaveLength(2);
     const nowhere = await coord(["executions", "export", ...from, "--out", "/nowhere/out"]).ended;
     expect([nowhere.code, nowhere.stderr]).toEqual([1, expect.stringMatching(/^coord: ENOENT.*\n$/)]);
     const first = await coord(["executions", "import", "-", ...to, "--json"], { input: exported.stdout })

@@ -1,12 +1,9 @@
-import { start as startServer, whyMissing } from "@coord/test-fixtures";
-import type { Server } from "@coord/test-fixtures";
+import { whyMissing } from "@coord/test-fixtures";
 import { createCoordinator } from "@coord/core";
 import type { Coordinator } from "@coord/core";
 import { postgresBackend } from "@coord/postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { installation } from "./installation.ts";
-import type { Installation } from "./installation.ts";
-import { session, until } from "./session.ts";
+import { place, until } from "./session.ts";
 import type { Session } from "./session.ts";
 
 /** What people do at night, as typed, beside a program that holds leases on the same store. */
@@ -14,11 +11,9 @@ import type { Session } from "./session.ts";
 const missing = await whyMissing("postgres");
 
 describe.skipIf(missing !== undefined)(`an operator ${missing ?? ""}`, { timeout: 120_000 }, () => {
-  let server: Server;
-  let at: Installation;
-  let user: Session;
+  const here = place("postgres", false);
   let program: Coordinator;
-  const coord: Session["coord"] = (...args) => user.coord(...args);
+  const coord: Session["coord"] = (...args) => here.user.coord(...args);
   const objects = (text: string): Record<string, unknown>[] =>
     text
       .split("\n")
@@ -26,15 +21,10 @@ describe.skipIf(missing !== undefined)(`an operator ${missing ?? ""}`, { timeout
       .map((line) => JSON.parse(line) as Record<string, unknown>);
 
   beforeAll(async () => {
-    [server, at] = await Promise.all([startServer("postgres"), installation()]);
-    user = session(at, server.url);
-    program = createCoordinator({ backend: postgresBackend({ url: server.url }), holder: "billing-7" });
+    program = createCoordinator({ backend: postgresBackend({ url: here.server.url }), holder: "billing-7" });
   }, 120_000);
   afterAll(async () => {
-    user?.end();
     await program?.close({ graceMs: 0 });
-    await server?.stop();
-    at?.remove();
   });
 
   it("is told to set up, sees what that makes, does it, and may repeat it", async () => {
@@ -164,7 +154,7 @@ describe.skipIf(missing !== undefined)(`an operator ${missing ?? ""}`, { timeout
 
     it("can pipe lists into whatever ends early", async () => {
       await using _ = await program.acquire("piped");
-      const { stdout, stderr } = await user.shell(`"$COORD" ls --json | head -c 5`).ended;
+      const { stdout, stderr } = await here.user.shell(`"$COORD" ls --json | head -c 5`).ended;
       expect([stdout, stderr]).toEqual(['{"key', ""]);
     });
   });

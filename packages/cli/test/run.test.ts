@@ -1,10 +1,7 @@
 import { readFileSync, rmSync } from "node:fs";
-import { start as startServer, whyMissing } from "@coord/test-fixtures";
-import type { Server } from "@coord/test-fixtures";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { installation } from "./installation.ts";
-import type { Installation } from "./installation.ts";
-import { gone, session, until } from "./session.ts";
+import { whyMissing } from "@coord/test-fixtures";
+import { describe, expect, it } from "vitest";
+import { gone, place, until } from "./session.ts";
 import type { Session } from "./session.ts";
 
 /** `coord run` as it is typed: what goes in and out, signals, exit codes, and what ends a command. */
@@ -15,23 +12,10 @@ describe.skipIf(missing !== undefined)(
   `coord run ${missing ?? ""}`,
   { concurrent: true, timeout: 120_000 },
   () => {
-    let server: Server;
-    let at: Installation;
-    let user: Session;
-    const coord: Session["coord"] = (...args) => user.coord(...args);
-    const file = (): string => user.file();
-    const pidIn = async (path: string): Promise<number> => Number(await user.firstLine(path));
-
-    beforeAll(async () => {
-      [server, at] = await Promise.all([startServer("postgres"), installation()]);
-      user = session(at, server.url);
-      await user.setUp();
-    }, 120_000);
-    afterAll(async () => {
-      user?.end();
-      await server?.stop();
-      at?.remove();
-    });
+    const here = place("postgres");
+    const coord: Session["coord"] = (...args) => here.user.coord(...args);
+    const file = (): string => here.user.file();
+    const pidIn = async (path: string): Promise<number> => Number(await here.user.firstLine(path));
 
     const guardOf = (coordPid: number): number => {
       const [guard = ""] = readFileSync(`/proc/${coordPid}/task/${coordPid}/children`, "utf8").split(" ");
@@ -163,7 +147,7 @@ describe.skipIf(missing !== undefined)(
         "-c",
         `echo $COORD_FENCE > ${held}; exec sleep 60`,
       ]);
-      const fence = await user.firstLine(held);
+      const fence = await here.user.firstLine(held);
       expect(await coord(["break", "broken", "--fence", fence, "--yes"]).ended).toMatchObject({ code: 0 });
       expect((await holder.ended).code).toBe(70);
     });
@@ -178,7 +162,7 @@ describe.skipIf(missing !== undefined)(
     });
 
     it("writes metrics whole, also of runs that did not happen", async () => {
-      const path = at.path("metrics.prom");
+      const path = here.at.path("metrics.prom");
       rmSync(path, { force: true });
       const run = (...args: string[]) => coord(["run", 'm"1', "--metrics-file", path, ...args]).ended;
       await run("--", "true");
@@ -208,7 +192,7 @@ describe.skipIf(missing !== undefined)(
 
     it("says what kept the command from starting", async () => {
       expect(await coord(["run", "k", "--", "no-such-command"]).ended).toMatchObject({ code: 127 });
-      const plain = at.write("plain.txt", "no program");
+      const plain = here.at.write("plain.txt", "no program");
       expect(await coord(["run", "k", "--", plain]).ended).toMatchObject({ code: 126 });
     });
 

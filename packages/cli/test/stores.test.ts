@@ -1,9 +1,6 @@
 import { start as startServer, whyMissing } from "@coord/test-fixtures";
-import type { Server } from "@coord/test-fixtures";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { installation } from "./installation.ts";
-import type { Installation } from "./installation.ts";
-import { gone, session, until } from "./session.ts";
+import { describe, expect, it } from "vitest";
+import { gone, place, session, until } from "./session.ts";
 import type { Session } from "./session.ts";
 
 /** What must hold whatever the store: one at a time, and whoever is killed. */
@@ -17,24 +14,11 @@ for (const [kind, missing] of stores)
     `coord run on ${kind} ${missing ?? ""}`,
     { timeout: 120_000, concurrent: true },
     () => {
-      let server: Server;
-      let at: Installation;
-      let user: Session;
-      const coord: Session["coord"] = (...args) => user.coord(...args);
-      const lines: Session["lines"] = (path) => user.lines(path);
-      const file = (): string => user.file();
-      const pidIn = async (path: string): Promise<number> => Number(await user.firstLine(path));
-
-      beforeAll(async () => {
-        [server, at] = await Promise.all([startServer(kind), installation()]);
-        user = session(at, server.url);
-        await user.setUp();
-      }, 120_000);
-      afterAll(async () => {
-        user?.end();
-        await server?.stop();
-        at?.remove();
-      });
+      const here = place(kind);
+      const coord: Session["coord"] = (...args) => here.user.coord(...args);
+      const lines: Session["lines"] = (path) => here.user.lines(path);
+      const file = (): string => here.user.file();
+      const pidIn = async (path: string): Promise<number> => Number(await here.user.firstLine(path));
 
       it("runs one of five at a time, with rising fences, and loses no update", async () => {
         const counter = file();
@@ -94,17 +78,17 @@ for (const [kind, missing] of stores)
         const store = await startServer(kind);
         const { faults } = store;
         if (faults === undefined) return context.skip("a server from the environment can't be killed");
-        const here = session(at, store.url);
-        await here.setUp();
-        const held = here.file();
+        const own = session(here.at, store.url);
+        await own.setUp();
+        const held = own.file();
         const script = `trap 'echo term >> ${held}' TERM; echo $$ > ${held}; while :; do sleep 0.05; done`;
         const times = ["--ttl", "12s", "--kill-after", "800ms"];
-        const holder = here.coord(["run", "store", ...times, "--", "sh", "-c", script]);
-        const pid = Number(await here.firstLine(held));
+        const holder = own.coord(["run", "store", ...times, "--", "sh", "-c", script]);
+        const pid = Number(await own.firstLine(held));
         await faults.kill();
         const killedMs = performance.now();
         try {
-          await until(() => here.lines(held).at(-1) === "term");
+          await until(() => own.lines(held).at(-1) === "term");
           const termMs = performance.now();
           await gone(pid);
           expect(performance.now() - killedMs).toBeLessThan(12_000);
@@ -112,10 +96,10 @@ for (const [kind, missing] of stores)
           const { code, stderr } = await holder.ended;
           expect([code, stderr]).toEqual([70, expect.stringContaining("lease")]);
           // Nobody can be told that it is held, or that it is not.
-          const other = await here.coord(["run", "store", "--ttl", "3s", "--", "echo", "ran"]).ended;
+          const other = await own.coord(["run", "store", "--ttl", "3s", "--", "echo", "ran"]).ended;
           expect(other).toMatchObject({ code: 69, stdout: "" });
         } finally {
-          here.end();
+          own.end();
           await store.stop();
         }
       });

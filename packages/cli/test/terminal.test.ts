@@ -1,14 +1,11 @@
-import { start as startServer, whyMissing } from "@coord/test-fixtures";
-import type { Server } from "@coord/test-fixtures";
+import { whyMissing } from "@coord/test-fixtures";
 import { createCoordinator } from "@coord/core";
 import type { Coordinator } from "@coord/core";
 import { postgresBackend } from "@coord/postgres";
 import { spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { installation } from "./installation.ts";
-import type { Installation, Typed } from "./installation.ts";
-import { session, until } from "./session.ts";
-import type { Session } from "./session.ts";
+import type { Typed } from "./installation.ts";
+import { place, until } from "./session.ts";
 
 // oxlint-disable no-control-regex -- terminals are steered by control characters
 
@@ -18,27 +15,19 @@ const hasScript = spawnSync("script", ["--version"]).stdout?.toString().includes
 const missing = hasScript ? await whyMissing("postgres") : "needs script of util-linux";
 
 describe.skipIf(missing !== undefined)(`on a terminal ${missing ?? ""}`, { timeout: 120_000 }, () => {
-  let server: Server;
-  let at: Installation;
-  let user: Session;
+  const here = place("postgres");
   let program: Coordinator;
   /** Types a line into a terminal of 100 columns and 12 rows. */
   const terminal = (line: string, env: Record<string, string> = {}): Typed =>
-    user.shell(`exec script -qfec 'stty cols 100 rows 12; trap : INT; ${line}' /dev/null`, {
+    here.user.shell(`exec script -qfec 'stty cols 100 rows 12; trap : INT; ${line}' /dev/null`, {
       env: { TERM: "xterm", ...env },
     });
 
   beforeAll(async () => {
-    [server, at] = await Promise.all([startServer("postgres"), installation()]);
-    user = session(at, server.url);
-    await user.setUp();
-    program = createCoordinator({ backend: postgresBackend({ url: server.url }), holder: "billing-7" });
+    program = createCoordinator({ backend: postgresBackend({ url: here.server.url }), holder: "billing-7" });
   }, 120_000);
   afterAll(async () => {
-    user?.end();
     await program?.close({ graceMs: 0 });
-    await server?.stop();
-    at?.remove();
   });
 
   it("watch shows a live table, follows what happens, and leaves the terminal as it was", async () => {
@@ -70,7 +59,7 @@ describe.skipIf(missing !== undefined)(`on a terminal ${missing ?? ""}`, { timeo
   });
 
   it("watch without a terminal writes a line for each change", async () => {
-    const typed = user.coord(["watch", "--prefix", "line:", "--interval", "200ms", "--json"]);
+    const typed = here.user.coord(["watch", "--prefix", "line:", "--interval", "200ms", "--json"]);
     const lease = await program.acquire("line:1");
     await until(() => typed.stdout().includes('"change":"held","key":"line:1"'));
     await lease.release();
@@ -103,7 +92,7 @@ describe.skipIf(missing !== undefined)(`on a terminal ${missing ?? ""}`, { timeo
     expect(await typed("$COORD ls --prefix colour --no-color")).not.toMatch(/\u001B\[[\d;]*m/);
     expect(await typed("$COORD ls --prefix colour", { NO_COLOR: "1" })).not.toMatch(/\u001B\[[\d;]*m/);
     expect(await typed("$COORD ls --prefix colour", { TERM: "dumb" })).not.toMatch(/\u001B\[[\d;]*m/);
-    expect((await user.coord(["ls", "--prefix", "colour"]).ended).stdout).not.toMatch(/\u001B\[[\d;]*m/);
+    expect((await here.user.coord(["ls", "--prefix", "colour"]).ended).stdout).not.toMatch(/\u001B\[[\d;]*m/);
     await lease.release();
   });
 
