@@ -39,6 +39,8 @@ const SHORTEST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 1000;
 const LONGEST_RECONNECT_MS = 5000;
 
+const says = (row: Row, answer: bigint): boolean =>
+  row["answer"] !== null && integer(row, "answer") === answer;
 const isFree = (row: Row): boolean => integer(row, "free") !== 0n;
 
 export class Turnstile {
@@ -155,6 +157,7 @@ export class Turnstile {
     }
   }
 
+  /** A statement that waits for a named lock: while it does, the turn can't be passed on. */
   async #lockRow(link: Link, sql: string, values: readonly Buffer[], seconds: number): Promise<Row> {
     this.#isAsking = true;
     try {
@@ -172,7 +175,7 @@ export class Turnstile {
       const row = await this.#lockRow(link, sql, [turnstile, gate, gate], TURN_SECONDS);
       if (row["answer"] === null) continue;
       this.#hasTurn = !this.#closed;
-      return String(row["answer"]) === "0";
+      return says(row, 0n);
     }
   }
 
@@ -184,7 +187,7 @@ export class Turnstile {
       if (isShut) {
         const values = [...nameValues(this.#options.name), gate, gate];
         const row = await this.#lockRow(link, this.#options.watchGateSql, values, LOOK_SECONDS);
-        isShut = String(row["answer"]) !== "1";
+        isShut = !says(row, 1n);
         if (isShut) {
           // By one who has been overruled: the record knows.
           if (this.#hasTurn && isFree(row)) this.#wakeFirst();
@@ -202,7 +205,7 @@ export class Turnstile {
       pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
       if (!this.#hasTurn) return;
       const sql = "SELECT IF(GET_LOCK(?,0),RELEASE_LOCK(?),0) AS answer";
-      isShut = String((await this.#lockRow(link, sql, [gate, gate], 0))["answer"]) === "0";
+      isShut = says(await this.#lockRow(link, sql, [gate, gate], 0), 0n);
     }
   }
 
