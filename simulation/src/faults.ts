@@ -64,17 +64,31 @@ const kills = ofProcess("kill", (random, { ttlMs }) => {
   };
 });
 
+/** A suspension and a wall clock set back hide each other until somebody has looked at the clocks in between. */
+const noticedMs = 1600;
+
+function suspend({ world }: Sim, process: Sim["processes"][number], forMs: number): void {
+  if (process.coordinator === undefined || process.blocked) return;
+  if (world.now() - Math.max(process.wallSetBackAt, process.blockedUntil) < noticedMs) return;
+  process.machine.setMode("suspended");
+  process.block(forMs);
+  process.suspendedUntil = world.now() + forMs;
+  process.clockJumpedAt = world.now() + forMs;
+  world.after(forMs, () => process.machine.setMode("running"));
+}
+
 const suspends = ofProcess("suspend", (random, { ttlMs, wallGoesBack }) => {
   const forMs = upTo(random, 5 * ttlMs);
+  const backMs = wallGoesBack ? random.range(0, 6 * ttlMs) : 0;
+  const laterMs = noticedMs + 1 + upTo(random, ttlMs);
   return {
-    describe: `suspended for ${ms(forMs)}${wallGoesBack ? ", not: its wall clock goes back in this run" : ""}`,
-    start({ world }, process) {
-      if (wallGoesBack) return;
-      process.machine.setMode("suspended");
-      process.block(forMs);
-      process.suspendedUntil = world.now() + forMs;
-      process.clockJumpedAt = world.now() + forMs;
-      world.after(forMs, () => process.machine.setMode("running"));
+    describe: `suspended for ${ms(forMs)}${wallGoesBack ? `, ${ms(laterMs)} after its wall clock was set back by ${ms(backMs)}` : ""}`,
+    start(sim, process) {
+      if (!wallGoesBack) return suspend(sim, process, forMs);
+      if (sim.world.now() - process.suspendedUntil < noticedMs) return;
+      process.wallSetBackAt = sim.world.now();
+      process.machine.stepWall(-backMs);
+      sim.world.after(laterMs, () => suspend(sim, process, forMs));
     },
   };
 });
@@ -98,6 +112,8 @@ const wallSteps = ofProcess("wall step", (random, { ttlMs, wallGoesBack }) => {
   return {
     describe: `wall clock set by ${ms(byMs)}`,
     start({ world }, process) {
+      if (byMs < 0 && world.now() - process.suspendedUntil < noticedMs) return;
+      if (byMs < 0) process.wallSetBackAt = world.now();
       process.troubledAt = Math.max(process.troubledAt, world.now());
       process.clockJumpedAt = world.now();
       process.machine.stepWall(byMs);

@@ -24,7 +24,7 @@ export interface Shape {
   readonly rates: readonly number[];
   /** How far the wall clocks of the processes are ahead of the store's, in milliseconds. */
   readonly wallOffsetsMs: readonly number[];
-  /** Wall clocks may be set back; then no machine is suspended, as nothing could tell the two apart. */
+  /** Wall clocks may be set back. */
   readonly wallGoesBack: boolean;
   /** Messages that nothing happens to; by process and number. @default none */
   readonly spared?: readonly string[];

@@ -22,6 +22,10 @@ export interface SimProcess {
   troubledAt: number;
   /** When its clocks last did what no deadline can see (both stood still). */
   deceivedAt: number;
+  /** When its wall clock was last set back. */
+  wallSetBackAt: number;
+  /** Until when its loop was or is blocked. */
+  readonly blockedUntil: number;
   /** When its clocks last went on by more than the time that passed. */
   clockJumpedAt: number;
   /** When it last could run again after a suspension. */
@@ -141,6 +145,10 @@ export function createProcess(world: World, options: ProcessOptions): SimProcess
     excusedUntil: -Infinity,
     troubledAt: -Infinity,
     deceivedAt: -Infinity,
+    wallSetBackAt: -Infinity,
+    get blockedUntil() {
+      return blockedUntil;
+    },
     clockJumpedAt: -Infinity,
     suspendedUntil: -Infinity,
     deliver,

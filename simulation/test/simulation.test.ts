@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { simulate } from "../src/simulate.ts";
 import { outsideJobs } from "../src/world.ts";
 
-const seeds = Number(process.env["COORD_SEEDS"] ?? 2000);
+const seeds = Number(process.env["COORD_SEEDS"] ?? 1500);
 
 it(`finds nothing wrong with core in ${seeds} seeds`, { timeout: 3_600_000 }, async () => {
   const failed: unknown[] = [];
