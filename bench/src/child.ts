@@ -19,8 +19,8 @@ async function perform({ kind, contender, key, lastMs }: Task): Promise<Done> {
   do {
     await under?.(key, async () => {
       granted.push(at());
-      // In a relay until the other one waits, else as long as the work of each.
-      await pause(kind === "relay" ? 15 : 10);
+      // In a relay long enough for the other one to wait, else as long as the work of each.
+      await pause(kind === "relay" ? 40 : 10);
       released.push(at());
     });
     await pause(1);

@@ -1,10 +1,14 @@
+import { execFile } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, loadavg } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import type { Row } from "./row.ts";
 import type { BenchStore } from "./store.ts";
 
-const page = fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const page = join(root, "docs/benchmarks.md");
 
 export const loads = (): number[] => loadavg().map((each) => Math.round(each * 10) / 10);
 
@@ -67,4 +71,5 @@ export async function writePage(store: BenchStore, report: Report): Promise<void
   if (from < 0 || to < from) throw new Error(`docs/benchmarks.md has no place between ${begin} and ${end}`);
   const body = `${begin}\n\n${markdownOf(store, report)}\n`;
   await writeFile(page, text.slice(0, from) + body + text.slice(to));
+  await promisify(execFile)(join(root, "node_modules/.bin/oxfmt"), [page]);
 }
