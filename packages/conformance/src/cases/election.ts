@@ -76,8 +76,9 @@ export const election: readonly Case[] = casesOf("election", {
           assert.equal(terms.length, 1, "nobody is elected while its work goes on");
           finish();
           await context.during("the leader resigns", resigned, ttlMs);
-          // Released, not left to lapse.
-          await context.untilElapsed("the next term", () => terms.length > 1, ttlMs / 2);
+          const fence = (await two.elect("job").leader())?.fence;
+          assert.notEqual(fence, terms[0].fence, "its lease is released, not left to lapse");
+          await context.untilElapsed("the next term", () => terms.length > 1, 2 * ttlMs);
           assertRising(terms);
         } finally {
           finish();
@@ -91,6 +92,7 @@ export const election: readonly Case[] = casesOf("election", {
         const failures = [new Error("first"), new Error("second")];
         const told: unknown[] = [];
         const leader = stand(one, {
+          ttlMs: 10 * ttlMs,
           onElected() {
             const failure = failures[terms.length - 1];
             if (failure !== undefined) throw failure;
@@ -98,7 +100,7 @@ export const election: readonly Case[] = casesOf("election", {
           onError: (error) => void told.push(error),
         });
         // Each term is released, not left to lapse.
-        await context.untilElapsed("the third term", () => terms.length === 3, 0.75 * ttlMs);
+        await context.untilElapsed("the third term", () => terms.length === 3, 7.5 * ttlMs);
         assert.equal(leader.isLeader, true);
         assert.deepEqual(told, failures);
         assert.deepEqual(
@@ -247,9 +249,9 @@ export const election: readonly Case[] = casesOf("election", {
     run: (context) =>
       contest(context, async ({ one, two, ttlMs, terms, stand, leads }) => {
         await context.opened.swallowNextReply?.();
-        const leader = stand(one);
+        const leader = stand(one, { ttlMs: 10 * ttlMs });
         // A repeat of the request, not the end of its own lease.
-        await leads(leader, 0.75 * ttlMs);
+        await leads(leader, 7.5 * ttlMs);
         assert.equal((await two.elect("job").leader())?.fence, terms[0]?.fence);
         assert.equal(terms.length, 1);
       }),
