@@ -1,7 +1,7 @@
 import { ConfigurationError, InvalidArgumentError, isCoordError, UnavailableError } from "@coord/core";
 import { isObject } from "./answers.ts";
 import { bounded } from "./call.ts";
-import type { MongoCollection, MongoDatabase } from "./driver.ts";
+import type { MongoClientLike, MongoCollection, MongoDatabase } from "./driver.ts";
 import { codeOf, mapError } from "./errors.ts";
 import type { Settings } from "./options.ts";
 
@@ -51,8 +51,7 @@ const ownClientOptions = {
   socketTimeoutMS: 15_000,
 };
 
-interface OwnClient {
-  db(name?: string): MongoDatabase;
+interface OwnClient extends MongoClientLike {
   close(): Promise<void>;
 }
 
@@ -72,6 +71,9 @@ async function openClient(url: string): Promise<OwnClient> {
     );
   }
 }
+
+const isClosedTopology = (error: unknown): boolean =>
+  error instanceof Error && error.name === "MongoTopologyClosedError";
 
 export async function hello(database: MongoDatabase): Promise<Record<string, unknown>> {
   const answer = await database.command({ hello: 1 }, { readPreference: "primary" });
@@ -125,18 +127,30 @@ export function connect(settings: Settings): Connection {
   let found: Promise<Target> | undefined;
   let closed = false;
 
-  async function database(): Promise<MongoDatabase> {
+  async function opened(): Promise<{ client: MongoClientLike | undefined; db: MongoDatabase }> {
+    if (source.kind === "db") return { client: source.db.client, db: source.db };
+    const client = source.kind === "client" ? source.client : await (own ??= openClient(source.url));
+    return { client, db: client.db(settings.database) };
+  }
+
+  /** The database, and what its server says of itself. */
+  async function reach(): Promise<{ db: MongoDatabase; answer: Record<string, unknown> }> {
     if (closed)
       throw new UnavailableError("mongodb: this backend has been closed. Make a new one.", { notDone: true });
-    if (source.kind === "db") return source.db;
-    if (source.kind === "client") return source.client.db(settings.database);
-    own ??= openClient(source.url);
-    return (await own).db(settings.database);
+    const { client, db } = await opened();
+    try {
+      return { db, answer: await hello(db) };
+    } catch (error) {
+      // A client whose first connection failed fails for ever, until it is told to connect again.
+      if (!isClosedTopology(error) || client?.connect === undefined) throw error;
+      await client.connect();
+      return { db, answer: await hello(db) };
+    }
   }
 
   async function look(): Promise<Target> {
-    const db = await database();
-    const [answer, info] = await Promise.all([hello(db), describeCollection(db, name)]);
+    const { db, answer } = await reach();
+    const info = await describeCollection(db, name);
     const refused = refusedServer(answer, settings) ?? refusedCollection(info, name);
     if (refused !== undefined) throw new ConfigurationError(`mongodb: ${refused}.`);
     if (info === undefined) {
@@ -159,7 +173,7 @@ export function connect(settings: Settings): Connection {
   }
 
   return {
-    database,
+    database: async () => (await reach()).db,
     async target() {
       found ??= lookOnce();
       try {

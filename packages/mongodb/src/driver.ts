@@ -43,6 +43,7 @@ export interface MongoDatabase {
 export interface MongoClientLike {
   readonly options?: { readonly maxPoolSize?: number | undefined } | undefined;
   db(name?: string): MongoDatabase;
+  connect?(): Promise<unknown>;
 }
 
 /** A session of the passed client with an open transaction. */
