@@ -233,7 +233,7 @@ describe.skipIf(missing !== undefined)(`broken scripts are found out${missing ? 
   test("the scripts as they are pass both checks", async () => {
     expect(await checkSteps()).toBe(false);
     expect(await checkWakes()).toBe(false);
-  }, 60_000);
+  }, 180_000);
 
   test.each(steps)(
     "%s",
