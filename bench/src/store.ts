@@ -27,6 +27,8 @@ export interface Aims {
   readonly cycles?: readonly [oneByOne: number, manyAtOnce: number];
   /** Milliseconds from a release to the next grant, at most. */
   readonly handOff?: { readonly p50Ms?: number; readonly p99Ms?: number };
+  /** Requests in two seconds of one who waits while nothing happens, fewer than. */
+  readonly idle?: number;
   /** Milliseconds for 20 contenders with 10 ms of work each, at most. */
   readonly crowd?: { readonly oneProcessMs: number; readonly manyProcessesMs: number };
 }

@@ -31,7 +31,7 @@ async function mongoLocks(url: string, connections: number): Promise<Contender> 
 
 export const mongodb: BenchStore = {
   name: "mongodb",
-  title: "MongoDB",
+  title: "MongoDB (without containers FerretDB, which has no change streams: waiters poll)",
   cells: ["cycles", "handOff", "crowd", "idle", "renewal", "names"],
   aims: {},
   inFlight: 32,

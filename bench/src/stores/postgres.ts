@@ -13,6 +13,7 @@ export const postgres: BenchStore = {
     cycles: [0.77, 0.77],
     handOff: { p99Ms: 5 },
     crowd: { oneProcessMs: 215, manyProcessesMs: 260 },
+    idle: 1,
   },
   inFlight: 32,
   bareText: "two prepared UPDATEs of one row by its primary key",

@@ -23,6 +23,7 @@ export const redis: BenchStore = {
     cycles: [0.65, 0.65],
     handOff: { p99Ms: 5 },
     crowd: { oneProcessMs: 215, manyProcessesMs: 260 },
+    idle: 1,
   },
   inFlight: 64,
   bareText: "SET NX PX, then a script that compares and deletes",
