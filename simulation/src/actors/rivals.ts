@@ -28,13 +28,13 @@ export const rivals: Kind = {
     const index = random.int(0, shape.processes - 1);
     const rivalIndex = (index + 1) % shape.processes;
     const peaceful = random.chance(0.25);
-    const lagMs = !peaceful && random.chance(0.5) ? random.range(0.05, 0.3) * ttlMs : 0;
+    const breaks = random.pick(["", "", "", "now", "later"] as const);
+    const lagMs = !peaceful && breaks === "" && random.chance(0.5) ? random.range(0.05, 0.3) * ttlMs : 0;
     const stopAfterMs = !peaceful && random.chance(0.2) ? random.range(0, 3) : undefined;
     const stopMs = random.range(0.5, 2) * ttlMs;
     const cutAfterMs = random.next() ** 2 * ttlMs;
     const everyMs = random.range(ttlMs / 50, ttlMs / 10);
     const acquire = { ttlMs, waitMs: 6 * ttlMs };
-    const breaks = random.pick(["", "", "", "now", "later"] as const);
     // Its loop is busy for a moment, just when its time is over.
     const hiccup = random.chance(0.4)
       ? { beforeMs: random.range(20, 60), forMs: random.range(20, 29) }

@@ -1,19 +1,18 @@
 import type { Handle, Observer, Sim } from "../sim.ts";
 import { grantKey } from "../ledger.ts";
-import { callLimitMs } from "./endings.ts";
 import { isExcused } from "./exclusion.ts";
 
 /** 4 and the lease part of 11: what a holder is told is true. */
 export function holding(sim: Sim): Observer {
   const { world, store, ledger, shape } = sim;
-  const slackMs = 60 + 6 * shape.latencyMs + 2 * Math.min(20, shape.timersLateMs);
+  const slackMs = 40 + 4 * shape.latencyMs + 2 * Math.min(20, shape.timersLateMs);
 
   /** Where messages travel, the next renewal tells a holder that it was overruled. */
   function hears(held: Handle): void {
     const { process, holder, ttlMs } = held;
     const grant = ledger.grants.get(grantKey(held.grant));
     if (grant?.ended !== "overruled" && grant?.ended !== "overruled now") return;
-    const boundMs = ttlMs / 3 + callLimitMs(ttlMs) + slackMs;
+    const boundMs = ttlMs / 3 + slackMs;
     if (Math.max(process.troubledAt, store.troubledAt) > grant.endedAt - boundMs) return;
     const agoMs = world.now() - grant.endedAt;
     if (agoMs > boundMs && shape.timersLateMs <= 20)
