@@ -53,7 +53,7 @@ describe.skipIf(executablePath === undefined)("the site", () => {
     const { port } = server.address() as AddressInfo;
     origin = `http://127.0.0.1:${port}`;
     browser = await chromium.launch({
-      executablePath,
+      executablePath: executablePath ?? "",
       args: [
         "--no-sandbox",
         "--disable-gpu",
