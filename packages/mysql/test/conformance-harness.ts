@@ -208,7 +208,7 @@ export function mysqlHarness(server: Server, flavor: string, changed: Changed = 
     timing: { slackMs: 400 },
     skip: {
       "granting/full-ttl-after-wait":
-        "a statement's time is that of its beginning, so a wait for a row's lock, a second at the most, is taken off the ttl; core counts from before it sends",
+        "a statement's time is that of its beginning, so a wait for a row's lock, two seconds at the most, is taken off the ttl; core counts from before it sends",
     },
     // An overrule can't open the gate of a holder elsewhere: its waiters look again after five seconds.
     declared: { wakeMs: 8000 },
