@@ -67,6 +67,9 @@ function infoOf(record: RecordView): LeaseInfo {
 
 /** A coordinator over one backend and namespace. Does no I/O by itself. */
 export function createCoordinator(options: CoordinatorOptions): Coordinator {
+  const remedy = "Pass what an adapter's factory returned, for instance postgresBackend({ client: pool }).";
+  if (typeof options !== "object" || options === null)
+    throw new InvalidArgumentError(`createCoordinator needs { backend }, got ${show(options)}. ${remedy}`);
   checkOptions(options, [
     "backend",
     "namespace",
@@ -79,7 +82,6 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
   ]);
   const { backend, host = systemHost } = options;
   if (typeof backend?.acquire !== "function") {
-    const remedy = "Pass what an adapter's factory returned, for instance postgresBackend({ client: pool }).";
     throw new InvalidArgumentError(`backend must be a backend, got ${show(backend)}. ${remedy}`);
   }
   const namespace = checkNamespace(options.namespace ?? "default");

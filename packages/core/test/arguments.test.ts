@@ -74,7 +74,8 @@ describe("bad arguments are refused before any request", () => {
     expect(store.calls).toEqual([]);
   });
 
-  const options: [string, object, RegExp][] = [
+  const options: [string, object | undefined, RegExp][] = [
+    ["no options", undefined, /createCoordinator needs \{ backend \}, got undefined\. Pass what/],
     ["no backend", {}, /backend must be a backend, got undefined\. Pass what an adapter's factory returned/],
     [
       "a pool instead of a backend",
