@@ -42,7 +42,9 @@ async function end(
 
 async function recordError(settling: Settling, thrown: unknown): Promise<unknown> {
   const { execution, plan, writer } = settling;
-  const { error, state } = judge(thrown, plan.onError);
+  const { error, state: judged } = judge(thrown, plan.onError);
+  // A rerun that did nothing says nothing of the run before it, which is as uncertain as it was.
+  const state = judged === "not-done" ? (execution.payload.before ?? judged) : judged;
   const payload = settle(execution.payload, execution.fence, state, writer(), { thrown: error });
   // Unconfirmed: repeated in the background, and uncertain if that fails too. The caller needs its own error.
   const stands = await end(settling, payload).catch(() => undefined);

@@ -528,6 +528,23 @@ describe("an uncertain execution", () => {
     ).toMatchObject({ status: "completed" });
   });
 
+  it.each([
+    ["a rerun that throws notDone", {}, notDone(new Error("refused"))],
+    [
+      "a rerun whose error is judged retryable",
+      { onError: () => "retryable" as const },
+      new Error("refused"),
+    ],
+  ])("stays uncertain to everybody else after %s", async (_, options, thrown) => {
+    await orphan("k");
+    const again = coord.once("k", { onUncertain: "rerun", ...options }, () => Promise.reject(thrown));
+    await expect(again).rejects.toThrow("refused");
+    let runs = 0;
+    expect(await coord.once("k", () => (runs += 1))).toMatchObject({ status: "uncertain", attempt: 2 });
+    expect(runs).toBe(0);
+    expect(await coord.once("k", { onUncertain: "rerun" }, () => 3)).toMatchObject({ response: 3 });
+  });
+
   it("is run again by one of two who chose so at the same time", async () => {
     await orphan("k");
     let runs = 0;
