@@ -96,6 +96,8 @@ function stepOf(
 /** From memory a process takes the store's clock to be up to a second ahead of what the header says. */
 const aheadUs = [0n, 1_000_000n];
 
+const released = { outcome: "released" };
+
 async function play(commands: readonly Command[]): Promise<void> {
   const startMs = 1_900_000_000_000;
   const store = await openFakeStore(startMs);
@@ -116,7 +118,7 @@ async function play(commands: readonly Command[]): Promise<void> {
       if (each.fault !== "none") store.fake.faults.push(fault);
       const isFromMemory = each.verb === "renew" || each.verb === "release";
       const clocks = (isFromMemory ? aheadUs : [0n]).map((us) => nowUs + us);
-      for (let answered = false; !answered;) {
+      for (let answered = false, isRepeat = false; !answered;) {
         const answer: unknown = await send().catch((error: unknown) => {
           if (!isCoordError(error, "COORD_UNAVAILABLE")) throw error;
           return "unknown";
@@ -124,12 +126,15 @@ async function play(commands: readonly Command[]): Promise<void> {
         answered = answer !== "unknown";
         const lawful = possible.flatMap((before) => clocks.map((clock) => law(before, clock)));
         const agreeing = lawful.filter(
-          ({ result }) => !answered || isDeepStrictEqual(plain(result), plain(answer)),
+          ({ result }) =>
+            !answered ||
+            isDeepStrictEqual(plain(result), plain(answer)) ||
+            // What it wrote before the reply was lost, it reads back and takes for its own.
+            (isRepeat && each.verb === "release" && isDeepStrictEqual(plain(answer), released)),
         );
-        const likeliest = agreeing[0] ?? lawful[0];
-        expect({ [each.verb]: answered ? answer : likeliest?.result }).toEqual({
-          [each.verb]: likeliest?.result,
-        });
+        isRepeat = true;
+        if (agreeing.length === 0)
+          expect({ [each.verb]: answer }).toEqual({ [each.verb]: lawful[0]?.result });
         if (answered || each.fault === "swallow") possible = distinct(agreeing.map(({ record }) => record));
       }
       store.fake.faults.splice(0);
