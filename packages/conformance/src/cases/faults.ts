@@ -197,7 +197,8 @@ export const faults: readonly Case[] = casesOf("faults", {
       const progress = async (): Promise<void> => {
         const goal = names.map((name) => (granted.get(name)?.length ?? 0) + 3);
         const there = (name: Name, i: number): boolean => (granted.get(name)?.length ?? 0) >= (goal[i] ?? 0);
-        await context.until("work goes on", async () => names.every(there));
+        // Some servers take their time to come up, and some drivers to look again.
+        await context.until("work goes on", async () => names.every(there), 60_000);
       };
       const load = clients.flatMap((client) => names.map(async (name) => await worker(client, name)));
       const script = async (): Promise<void> => {
