@@ -173,7 +173,7 @@ export function contextOf(harness: Harness, opened: Opened): Context {
       await until("the lease lapses", async () => (await one.see(name)).state === "lapsed", late);
     },
     async resolve(call) {
-      const end = performance.now() + 4 * callMs;
+      const end = performance.now() + 8 * callMs;
       for (;;) {
         try {
           return await call();
