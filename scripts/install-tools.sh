@@ -6,6 +6,7 @@ missing=
 command -v promtool > /dev/null || missing="prometheus"
 command -v chromium > /dev/null || missing="$missing chromium"
 [ -n "$missing" ] || exit 0
-[ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || { echo "not installed: $missing"; exit 0; }
-apt-get update -q > /dev/null
-DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing > /dev/null 2>&1
+if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then echo "not installed: $missing"; exit 0; fi
+export DEBIAN_FRONTEND=noninteractive
+{ apt-get update -q && apt-get install -qy --no-install-recommends $missing; } > /dev/null 2>&1 ||
+  echo "could not be installed: $missing"
