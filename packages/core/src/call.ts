@@ -19,7 +19,8 @@ export interface Background {
   run(work: (signal: AbortSignal) => Promise<unknown>): void;
 }
 
-const longestCallMs = 5000;
+/** How long core waits for one answer at the most. */
+export const longestCallMs = 5000;
 const firstPauseMs = 10;
 const longestPauseMs = 1000;
 

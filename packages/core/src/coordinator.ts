@@ -14,7 +14,7 @@ import type {
 import type { Backend, RecordView } from "./backend.ts";
 import { obtain } from "./acquire.ts";
 import type { AcquireSpec, Obtained } from "./acquire.ts";
-import { ask, createBackground } from "./call.ts";
+import { ask, createBackground, longestCallMs } from "./call.ts";
 import { adminLimitMs, createOffsetGuard, prune, startCleanUp } from "./clean-up.ts";
 import { createClock, longestTimerMs, systemHost, waitUpTo } from "./clock.ts";
 import { createDeadlines } from "./deadline.ts";
@@ -30,6 +30,7 @@ import type { Lease } from "./lease.ts";
 import { createExecutions } from "./executions.ts";
 import { createKnownHeld } from "./known-held.ts";
 import { createLine } from "./line.ts";
+import { pages } from "./pages.ts";
 import { createOnce } from "./once.ts";
 import type { OnceParts } from "./once.ts";
 import { createRegister } from "./register.ts";
@@ -53,9 +54,7 @@ import {
 import { createContexts, runUnder } from "./with-lease.ts";
 import { createWrapOnce } from "./wrap-once.ts";
 
-const callLimitMs = 5000;
 const settleMs = 1000;
-const listPage = 500;
 const tryOptions = ["ttlMs", "maxHoldMs", "retainMs", "signal", "holder", "renew"] as const;
 const acquireOptions = [...tryOptions, "waitMs"] as const;
 
@@ -221,7 +220,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
         .filter(({ granted }) => granted.kind !== "execution")
         .map((holding) => holding.release({ sealed: false, retainMs: holding.granted.retainMs })),
     );
-    await waitUpTo(host, callLimitMs, background.idle());
+    await waitUpTo(host, longestCallMs, background.idle());
     background.stop();
     await backend.close();
   }
@@ -278,19 +277,15 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     },
     async inspect(key, { kind = "lease" } = {}) {
       const name = storedName(namespace, checkKind(kind), checkKey(key));
-      const record = await ask(runtime, `inspect of "${key}"`, callLimitMs, (o) => backend.inspect(name, o));
+      const record = await ask(runtime, `inspect of "${key}"`, longestCallMs, (o) =>
+        backend.inspect(name, o),
+      );
       return record === null ? null : infoOf(record);
     },
     async *list({ prefix = "", kind = "lease", state } = {}) {
       const start = storedPrefix(checkKind(kind), prefix === "" ? "" : checkKey(prefix, "prefix"));
-      let after: string | undefined;
-      for (;;) {
-        const request = { namespace, prefix: start, state, after, limit: listPage };
-        const page: RecordView[] = await ask(runtime, "list", callLimitMs, (o) => backend.list(request, o));
+      for await (const page of pages(runtime, "list", start, state))
         for (const record of page) yield infoOf(record);
-        after = page.at(-1)?.key;
-        if (page.length < listPage) return;
-      }
     },
     async breakLease(key, given) {
       checkOptions(given, ["fence", "by", "note", "now", "kind"]);
@@ -313,7 +308,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
         note,
       };
       return traced(breakChannel, event, async () => {
-        const record = await ask(runtime, `inspect of "${key}"`, callLimitMs, (o) =>
+        const record = await ask(runtime, `inspect of "${key}"`, longestCallMs, (o) =>
           backend.inspect(name, o),
         );
         const request = {
@@ -327,7 +322,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
         };
         const result =
           record?.fence === fence
-            ? await ask(runtime, `overrule of "${key}"`, callLimitMs, (o) => backend.overrule(request, o))
+            ? await ask(runtime, `overrule of "${key}"`, longestCallMs, (o) => backend.overrule(request, o))
             : ({ outcome: "moved", record } as const);
         if (result.outcome === "overruled") {
           keepers.line.ended(name);

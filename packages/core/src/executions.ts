@@ -1,5 +1,5 @@
 import type { Name, RecordView } from "./backend.ts";
-import { ask } from "./call.ts";
+import { ask, longestCallMs } from "./call.ts";
 import type { Keepers } from "./holding.ts";
 import { CoordError, InvalidArgumentError } from "./errors.ts";
 import { resolveChannel, traced } from "./events.ts";
@@ -9,7 +9,8 @@ import { show } from "./json.ts";
 import type { ExecutionInfo, Executions, Resolution } from "./once-api.ts";
 import { complete, decode, settle, standingOf } from "./once-record.ts";
 import type { ExecutionPayload, ExecutionStatus, Standing } from "./once-record.ts";
-import { overrule } from "./reconcile.ts";
+import { pages } from "./pages.ts";
+import { overrule, writerOf } from "./reconcile.ts";
 import {
   checkFence,
   checkKey,
@@ -21,8 +22,6 @@ import {
   userPayloadBytes,
 } from "./validate.ts";
 
-const limitMs = 5000;
-const pageSize = 500;
 const readAtOnce = 16;
 const defaultRetainMs = 2_592_000_000;
 const statuses = ["running", "completed", "failed", "uncertain", "not-done"] as const;
@@ -60,7 +59,9 @@ export function createExecutions(keepers: Keepers): Executions {
   const nameOf = (key: string): Name => storedName(namespace, "execution", checkKey(key));
 
   const inspect = (name: Name): Promise<RecordView | null> =>
-    ask(keepers, `inspect of "${userKey(name.key)}"`, limitMs, (options) => backend.inspect(name, options));
+    ask(keepers, `inspect of "${userKey(name.key)}"`, longestCallMs, (options) =>
+      backend.inspect(name, options),
+    );
 
   /** All records with their payloads, a few reads at a time. */
   async function* read(
@@ -68,20 +69,13 @@ export function createExecutions(keepers: Keepers): Executions {
     wanted: (record: RecordView) => boolean,
   ): AsyncGenerator<RecordView, void, undefined> {
     const start = storedPrefix("execution", prefix === "" ? "" : checkKey(prefix, "prefix"));
-    let after: string | undefined;
-    for (;;) {
-      const request = { namespace, prefix: start, after, limit: pageSize };
-      const page: RecordView[] = await ask(keepers, "list", limitMs, (options) =>
-        backend.list(request, options),
-      );
+    for await (const page of pages(keepers, "list", start)) {
       const chosen = page.filter(wanted);
       for (let from = 0; from < chosen.length; from += readAtOnce) {
         const part = chosen.slice(from, from + readAtOnce);
         const records = await Promise.all(part.map(({ key }) => inspect({ namespace, key })));
         for (const record of records) if (record !== null) yield record;
       }
-      after = page.at(-1)?.key;
-      if (page.length < pageSize) return;
     }
   }
 
@@ -117,12 +111,7 @@ export function createExecutions(keepers: Keepers): Executions {
         if (found === null || found.fence !== fence) throw moved(key, fence, found);
         const standing = standingOf(found);
         if (isAnswered(standing, resolution)) throw moved(key, fence, found);
-        const writer = {
-          at: host.wallMs(),
-          by,
-          ...(note !== undefined && { note }),
-          id: host.randomId(),
-        };
+        const writer = writerOf(keepers, by, note);
         const payload =
           resolution.as === "completed"
             ? complete(standing.payload, fence, { value: responseOf(resolution) }, writer)

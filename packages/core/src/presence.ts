@@ -1,17 +1,16 @@
 import { hostname } from "node:os";
 import { obtain } from "./acquire.ts";
 import type { RecordView } from "./backend.ts";
-import { ask, call } from "./call.ts";
+import { ask, call, longestCallMs } from "./call.ts";
 import type { CandidateInfo, CandidateStatus, LeaderInfo } from "./election-api.ts";
 import { longestTimerMs, pause, sleep } from "./clock.ts";
 import { InvalidArgumentError } from "./errors.ts";
 import type { Holding, Keepers } from "./holding.ts";
 import { canonicalJson, show } from "./json.ts";
+import { pages } from "./pages.ts";
 import { limits, storedName, storedPrefix } from "./validate.ts";
 
 const statusBytes = 4096;
-const callLimitMs = 5000;
-const pageSize = 500;
 /** So many records are read at a time: a store must not feel that somebody asks who stands. */
 const readsAtOnce = 16;
 /** Joins an election's name and a candidate's id; neither can contain it. */
@@ -129,21 +128,15 @@ export async function readCandidates(keepers: Keepers, election: string): Promis
   const { backend, namespace } = keepers;
   const prefix = storedPrefix("candidate", election + separator);
   const keys: string[] = [];
-  for (let after: string | undefined; ; after = keys.at(-1)) {
-    const request = { namespace, prefix, state: "held", after, limit: pageSize } as const;
-    const page = await ask(keepers, `list of the candidates of "${election}"`, callLimitMs, (o) =>
-      backend.list(request, o),
-    );
+  for await (const page of pages(keepers, `list of the candidates of "${election}"`, prefix, "held"))
     keys.push(...page.map(({ key }) => key));
-    if (page.length < pageSize) break;
-  }
   const leader = await readLeader(keepers, election);
   const candidates: CandidateInfo[] = [];
   for (let first = 0; first < keys.length; first += readsAtOnce) {
     const some = keys.slice(first, first + readsAtOnce);
     const read = some.map(async (key) => {
       const what = `inspect of a candidate of "${election}"`;
-      const record = await ask(keepers, what, callLimitMs, (o) => backend.inspect({ namespace, key }, o));
+      const record = await ask(keepers, what, longestCallMs, (o) => backend.inspect({ namespace, key }, o));
       return candidateOf(key.slice(prefix.length), record, leader);
     });
     candidates.push(...(await Promise.all(read)).filter((each) => each !== undefined));
@@ -181,7 +174,7 @@ export async function readLeader(
   const { host, backend, background, namespace } = keepers;
   const name = storedName(namespace, "election", election);
   const what = `inspect of the election "${election}"`;
-  const spec = { what, limitMs: callLimitMs, signal: signal ?? background.signal };
+  const spec = { what, limitMs: longestCallMs, signal: signal ?? background.signal };
   const record = await call(host, spec, (options) => backend.inspect(name, options));
   if (record?.state !== "held") return null;
   const { holder, fence, remainingMs, payload } = record;

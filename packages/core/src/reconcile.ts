@@ -1,5 +1,5 @@
 import type { Name, OverruleResult } from "./backend.ts";
-import { ask, call, callLimitMs, untilKnown } from "./call.ts";
+import { ask, call, longestCallMs, untilKnown } from "./call.ts";
 import type { Runtime } from "./call.ts";
 import { adminLimitMs } from "./clean-up.ts";
 import { sleep } from "./clock.ts";
@@ -11,8 +11,6 @@ import { asResponse } from "./once-outcome.ts";
 import type { Plan } from "./once-plan.ts";
 import { complete, encode, rerun, settle } from "./once-record.ts";
 import type { ExecutionPayload, Standing, Writer } from "./once-record.ts";
-
-const longestCallMs = 15_000;
 
 /** What is to be written over a standing. */
 export interface Decided {
@@ -31,7 +29,7 @@ export function overrule(
 ): Promise<OverruleResult> {
   const { host, clock, backend } = runtime;
   const released = read.state === "free";
-  const limitMs = callLimitMs(longestCallMs);
+  const limitMs = longestCallMs;
   const request = { name, grantId, fence: read.fence, released, sealed, payload: encode(payload), retainMs };
   return untilKnown(runtime, { until: clock.now() + 2 * limitMs }, () =>
     call(host, { what: "overrule of an execution", limitMs }, (options) =>
@@ -82,7 +80,8 @@ export async function reconcile<Input, T>(
     : { before: { ...standing, ...decided, fence: result.fence, state: "free" } };
 }
 
-const writerOf = ({ host }: Runtime, by: string, note?: string): Writer & { readonly id: string } => ({
+/** Who decides, and when; the id tells a decision again whose answer was lost. */
+export const writerOf = ({ host }: Runtime, by: string, note?: string): Writer & { readonly id: string } => ({
   at: host.wallMs(),
   by,
   ...(note !== undefined && { note }),

@@ -15,6 +15,7 @@ const order = [
   "clock",
   "events",
   "call",
+  "pages",
   "register",
   "deadline",
   "known-held",
