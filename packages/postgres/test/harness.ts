@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { AcquireRequest, CallOptions, Name, OverruleRequest, ReleaseRequest } from "@coord/core";
+import type { Proxy } from "@coord/test-fixtures";
 import { vi } from "vitest";
 import type { PooledConnection, PostgresPool, QueryConfig } from "../src/index.ts";
 
@@ -85,3 +86,12 @@ export async function until(
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
+
+/** Round trips on the wire through the proxy, and what the work answered. */
+export const counting =
+  (proxy: Proxy) =>
+  async <T>(work: () => Promise<T>): Promise<{ trips: number; answer: T }> => {
+    const before = proxy.roundTrips;
+    const answer = await work();
+    return { trips: proxy.roundTrips - before, answer };
+  };

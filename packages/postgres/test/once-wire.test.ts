@@ -3,7 +3,7 @@ import { type Proxy, start, startProxy } from "@coord/test-fixtures";
 import pg from "pg";
 import { afterAll, expect, test } from "vitest";
 import { postgresBackend } from "../src/index.ts";
-import { call, freshName } from "./harness.ts";
+import { call, counting, freshName } from "./harness.ts";
 
 const server = await start("postgres");
 const proxy: Proxy = await startProxy(server.url);
@@ -20,12 +20,7 @@ afterAll(async () => {
   await server.stop();
 });
 
-/** Round trips on the wire, and what the work answered. */
-async function counted<T>(work: () => Promise<T>): Promise<{ trips: number; answer: T }> {
-  const before = proxy.roundTrips;
-  const answer = await work();
-  return { trips: proxy.roundTrips - before, answer };
-}
+const counted = counting(proxy);
 
 const pay = (input: { amount: number }): Promise<{ paid: number }> => Promise.resolve({ paid: input.amount });
 const once = (key: string, amount = 5) => counted(() => coord.once(key, { input: { amount } }, pay));

@@ -3,7 +3,15 @@ import { type Proxy, start, startProxy } from "@coord/test-fixtures";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { postgresBackend, type PostgresBackend } from "../src/index.ts";
-import { acquireRequest, call, freshName, overruleRequest, releaseRequest, until } from "./harness.ts";
+import {
+  acquireRequest,
+  call,
+  counting,
+  freshName,
+  overruleRequest,
+  releaseRequest,
+  until,
+} from "./harness.ts";
 
 const server = await start("postgres");
 const proxy: Proxy = await startProxy(server.url);
@@ -21,12 +29,7 @@ afterAll(async () => {
   await server.stop();
 });
 
-/** Round trips on the wire, and what the work answered. */
-async function counted<T>(work: () => Promise<T>): Promise<{ trips: number; answer: T }> {
-  const before = proxy.roundTrips;
-  const answer = await work();
-  return { trips: proxy.roundTrips - before, answer };
-}
+const counted = counting(proxy);
 
 async function grant(): Promise<Grant> {
   const request = acquireRequest(freshName());
